@@ -1,0 +1,102 @@
+//! What erluv-child asks of erluv-main. No process id, user id or descriptor number is in any of it (S-38).
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::codec::direction;
+use crate::ids::{RequestId, WorkerId};
+
+direction! {
+    /// A frame from erluv-child to erluv-main.
+    ToMain {
+        /// The first frame: child has dropped its privileges and confined itself.
+        0x81 Ready(Ready), at most 1024 bytes, |_| 0;
+        /// Start a worker, policy permitting.
+        0x82 Launch(Launch), at most 131072 bytes, |_| 0;
+        /// Send a worker one signal.
+        0x83 Signal(Signal), at most 32 bytes, |_| 0;
+        /// End a worker by the kill ladder.
+        0x84 Stop(Stop), at most 32 bytes, |_| 0;
+        /// The answer to `Ping`.
+        0x85 Pong(u64), at most 16 bytes, |_| 0;
+        /// The connection to the node is lost: why, for the log.
+        0x86 Disconnected(String), at most 512 bytes, |_| 0;
+    }
+}
+
+/// Child is confined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// What this system could not do of child's confinement, in words; empty where nothing lacks.
+    pub missing: Vec<String>,
+}
+
+/// A request for a worker. Main checks all of it against its own policy (S-56).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// Echoed in the answer.
+    pub request: RequestId,
+    /// What to execute.
+    pub program: Program,
+    /// The environment, whole: names and values without NUL.
+    pub env: Vec<(ByteBuf, ByteBuf)>,
+    /// The working folder; `/` where none is named.
+    pub cwd: Option<ByteBuf>,
+    /// Whom to run as, by name; the policy's first user where none is named.
+    pub user: Option<String>,
+    /// Where its stdin comes from.
+    pub stdin: InputFrom,
+    /// Where its stdout goes.
+    pub stdout: OutputTo,
+    /// Where its stderr goes.
+    pub stderr: OutputTo,
+    /// Who asked, for the audit log: the Erlang pid as the node prints it.
+    pub asker: String,
+}
+
+/// What to execute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Program {
+    /// A program, absolute or looked up in the configured PATH, and its arguments; the first is the program.
+    Direct(Vec<ByteBuf>),
+    /// A line for `/bin/sh -c`.
+    Shell(ByteBuf),
+}
+
+/// Where a worker's stdin comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InputFrom {
+    /// `/dev/null`.
+    Null,
+    /// A pipe whose write end goes to child.
+    Pipe,
+}
+
+/// Where an output stream of a worker goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutputTo {
+    /// `/dev/null`.
+    Null,
+    /// A pipe whose read end goes to child.
+    Pipe,
+    /// The other output stream of the same worker.
+    Other,
+}
+
+/// A signal for a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Which one.
+    pub worker: WorkerId,
+    /// The signal's number on this system; main has the list of those allowed (S-40).
+    pub signal: u8,
+}
+
+/// The kill ladder: SIGTERM, after `grace` SIGKILL to the whole tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Which one.
+    pub worker: WorkerId,
+    /// From SIGTERM to SIGKILL, in milliseconds; 0 is SIGKILL at once.
+    pub grace: u32,
+}
