@@ -14,7 +14,7 @@ direction! {
         /// A connection to the node, after the handshake; its descriptor comes with the frame.
         0x02 Connection(Connection), at most 1024 bytes, |_| 1;
         /// A worker runs: its exec has succeeded. With it the ends of those pipes that were asked for, in the order stdin, stdout, stderr.
-        0x03 Launched(Launched), at most 64 bytes, Launched::pipes;
+        0x03 Launched(Launched), at most 320 bytes, Launched::pipes;
         /// A launch request was refused or failed.
         0x04 LaunchFailed(LaunchFailed), at most 1024 bytes, |_| 0;
         /// A worker has ended and was reaped; what it started has been killed.
@@ -91,6 +91,8 @@ pub struct Launched {
     pub worker: WorkerId,
     /// The process id, for information: no frame of the other direction has one.
     pub os_pid: u32,
+    /// Whom it runs as; empty where main has no privilege to change users and it runs as main does.
+    pub user: String,
     /// The write end of its stdin comes with this frame.
     pub stdin: bool,
     /// The read end of its stdout comes with this frame.
