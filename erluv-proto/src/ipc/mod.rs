@@ -22,3 +22,6 @@ pub use to_child::{
     About, Connection, ExitStatus, Exited, Failure, Hello, LaunchFailed, Launched, Step, ToChild, Usage,
 };
 pub use to_main::{InputFrom, Launch, OutputTo, Program, Ready, Signal, Stop, ToMain};
+
+#[cfg(test)]
+mod tests;
