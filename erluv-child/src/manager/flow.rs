@@ -1,0 +1,188 @@
+//! The streams of workers: when each is read, where its bytes go, what becomes of input.
+
+use std::os::fd::AsRawFd;
+
+use erluv_proto::dist::send;
+use erluv_proto::etf::{Term, put_atom, put_tuple};
+use erluv_proto::ids::WorkerId;
+use mio::Interest;
+use mio::event::Event as Ready;
+use mio::unix::SourceFd;
+
+use super::worker::{Waiting, Worker};
+use super::{Manager, Outlet, own, put_error, put_own_pid};
+use crate::dispatcher::request::{Caller, Input as Offer, SERVER, Stream};
+use crate::streams::input::{Input, Taken};
+use crate::streams::output::{PIECE, Read};
+use crate::streams::{Which, token};
+
+/// A call may queue this many times the cap of plain messages: its sender waits, so there is but one from each.
+const CALLS_BEYOND_CAP: usize = 4;
+
+/// Calls that may wait for the same worker to read.
+const MOST_WAITING: usize = 1024;
+
+impl Manager {
+    /// The poller has something to say of a stream.
+    pub(crate) fn ready(&mut self, id: WorkerId, which: Which, ready: &Ready, outlet: &mut Outlet<'_>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if which == Which::Stdin {
+            if let Some(input) = &mut worker.stdin {
+                input.drain();
+            }
+            return self.answer_drained(id, outlet);
+        }
+        if let Some(output) = worker.output(which) {
+            output.set_readable(ready.is_read_closed());
+        }
+        self.schedule(id, which, outlet);
+    }
+
+    /// Puts a stream into the run queue where it has something to read and its recipient lets it come.
+    fn schedule(&mut self, id: WorkerId, which: Which, outlet: &mut Outlet<'_>) {
+        let Some(output) = self.workers.get_mut(&id).and_then(|worker| worker.output(which)) else { return };
+        if output.is_over() {
+            return self.stream_ended(id, which, outlet);
+        }
+        if output.is_runnable() && !output.queued {
+            output.queued = true;
+            self.runnable.push_back((id, which));
+        }
+    }
+
+    /// Whether a stream could be read now.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.runnable.is_empty()
+    }
+
+    /// Reads streams in turn, one piece of each, until none has anything or the connection's buffer holds `most` bytes.
+    pub(crate) fn pump(&mut self, most: usize, outlet: &mut Outlet<'_>) {
+        while outlet.node.len() < most
+            && let Some((id, which)) = self.runnable.pop_front()
+        {
+            self.pump_one(id, which, outlet);
+        }
+    }
+
+    fn pump_one(&mut self, id: WorkerId, which: Which, outlet: &mut Outlet<'_>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let owner = worker.owner.clone();
+        let Some(output) = worker.output(which) else { return };
+        output.queued = false;
+        let recipient = output.to.clone().unwrap_or(owner);
+        let Ok(to) = Term::exactly(&recipient) else { return };
+        let name = if which == Which::Stderr { "stderr" } else { "stdout" };
+        let start = outlet.node.len();
+        outlet.node.reserve(PIECE.saturating_add(1024));
+        let mark = send::data_prefix(outlet.node, own(&self.hello), id.0, to, name);
+        match output.read(outlet.node) {
+            Ok(Read::Some(_)) => {
+                send::finish_data(outlet.node, mark);
+                self.schedule(id, which, outlet);
+            }
+            Ok(Read::Empty) => outlet.node.truncate(start),
+            Ok(Read::End) => {
+                outlet.node.truncate(start);
+                self.stream_ended(id, which, outlet);
+            }
+            Err(error) => {
+                ::log::warn!("{id}: reading its {name}: {error}");
+                outlet.node.truncate(start);
+                self.stream_ended(id, which, outlet);
+            }
+        }
+    }
+
+    /// `{ack, Stream, Bytes}`: the recipient has dealt with so many bytes.
+    pub(super) fn acknowledge(&mut self, id: WorkerId, stream: Stream, bytes: u32, outlet: &mut Outlet<'_>) {
+        let which = match stream {
+            Stream::Stdout => Which::Stdout,
+            Stream::Stderr => Which::Stderr,
+        };
+        if let Some(output) = self.workers.get_mut(&id).and_then(|worker| worker.output(which)) {
+            output.acknowledge(bytes);
+        }
+        self.schedule(id, which, outlet);
+    }
+
+    /// `{stdin, Data}` as a plain message: above the cap it costs its sender a notice, never memory.
+    pub(super) fn input(&mut self, id: WorkerId, from: Option<Term<'_>>, data: Offer<'_>, outlet: &mut Outlet<'_>) {
+        let cap = usize::try_from(self.hello.input_cap).unwrap_or(usize::MAX);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        match offer(worker, &data, cap) {
+            Taken::Written | Taken::Queued(_) => watch(worker, outlet),
+            Taken::Closed => ::log::debug!("{id}: input for a closed stdin"),
+            Taken::Overflow => {
+                let Some(from) = from else { return };
+                let hello = &self.hello;
+                send::put_send(outlet.node, own(hello), id.0, from, |out| {
+                    put_tuple(out, 2);
+                    put_atom(out, "stdin_overflow");
+                    put_own_pid(out, hello, id.0);
+                });
+            }
+        }
+    }
+
+    /// `{stdin, Data}` as a call: answered when the worker's pipe has taken all that was sent so far.
+    pub(super) fn input_call(&mut self, id: WorkerId, caller: Caller<'_>, data: Offer<'_>, outlet: &mut Outlet<'_>) {
+        let cap = usize::try_from(self.hello.input_cap).unwrap_or(usize::MAX).saturating_mul(CALLS_BEYOND_CAP);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let taken = if worker.waiting.len() < MOST_WAITING { offer(worker, &data, cap) } else { Taken::Overflow };
+        match taken {
+            Taken::Written => self.reply(caller, outlet.node, |out| put_atom(out, "ok")),
+            Taken::Queued(until) => {
+                let (from, tag) = (caller.from.as_bytes().into(), caller.tag.as_bytes().into());
+                worker.waiting.push_back(Waiting { from, tag, until });
+                watch(worker, outlet);
+            }
+            Taken::Closed => {
+                self.reply(caller, outlet.node, |out| put_error(out, |out| put_atom(out, "stdin_closed")));
+                self.answer_drained(id, outlet);
+            }
+            Taken::Overflow => {
+                self.reply(caller, outlet.node, |out| put_error(out, |out| put_atom(out, "stdin_overflow")));
+            }
+        }
+    }
+
+    /// Answers the calls whose input is written, or never will be.
+    pub(super) fn answer_drained(&mut self, id: WorkerId, outlet: &mut Outlet<'_>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let (closed, written) = match &worker.stdin {
+            Some(input) => (input.is_closed(), input.written()),
+            None => (true, 0),
+        };
+        while let Some(first) = worker.waiting.front()
+            && (closed || first.until <= written)
+        {
+            let Some(first) = worker.waiting.pop_front() else { return };
+            let (Ok(from), Ok(tag)) = (Term::exactly(&first.from), Term::exactly(&first.tag)) else { continue };
+            send::put_reply(outlet.node, own(&self.hello), SERVER, from, tag, self.flags, |out| {
+                if first.until <= written {
+                    put_atom(out, "ok");
+                } else {
+                    put_error(out, |out| put_atom(out, "stdin_closed"));
+                }
+            });
+        }
+    }
+}
+
+fn offer(worker: &mut Worker, data: &Offer<'_>, cap: usize) -> Taken {
+    match (&mut worker.stdin, data) {
+        (None, _) => Taken::Closed,
+        (Some(input), Offer::Bytes(bytes)) => input.offer(bytes, cap),
+        (Some(input), Offer::Eof) => input.end(),
+    }
+}
+
+/// Has the poller tell when the worker reads again.
+fn watch(worker: &mut Worker, outlet: &Outlet<'_>) {
+    let id = worker.id;
+    let Some(pipe) = worker.stdin.as_mut().and_then(Input::unregistered) else { return };
+    let added = outlet.registry.register(&mut SourceFd(&pipe.as_raw_fd()), token(id, Which::Stdin), Interest::WRITABLE);
+    if let Err(error) = added {
+        ::log::error!("{id}: watching its stdin: {error}");
+    }
+}

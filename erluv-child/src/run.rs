@@ -1,0 +1,306 @@
+//! The loop of the unprivileged half: events -> frames -> requests -> effects, one turn after the other.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use erluv_proto::dist::{self, Control as ControlMessage, send};
+use erluv_proto::etf::{put_atom, put_tuple};
+use erluv_proto::ipc::{Connection, Hello, Ready, Stop, ToChild, ToMain};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::control::{Control, Received};
+use crate::dispatcher::request::SERVER;
+use crate::manager::{Manager, Outlet};
+use crate::peer::{Frame, Peer, PeerError};
+use crate::streams;
+
+const CONTROL: Token = Token(0);
+const PEER: Token = Token(1);
+
+/// Output waiting for the node from which on the workers' pipes are left alone.
+const HIGH: usize = 256 * 1024;
+
+/// Output gathered before it is written.
+const GATHER: usize = 64 * 1024;
+
+/// Pieces read from the node, and rounds of output, in one turn: between turns everybody else has theirs.
+const ROUNDS: usize = 8;
+
+/// Why the loop is over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// Main closed the control socket, or died.
+    #[error("main is gone")]
+    MainGone,
+    /// The control socket failed, or what came over it was no frame.
+    #[error("control socket: {0}")]
+    Control(io::Error),
+    /// The first frame was another one.
+    #[error("control socket: main did not begin with its settings")]
+    NoHello,
+    /// The poller failed.
+    #[error("poll: {0}")]
+    Poll(io::Error),
+}
+
+/// A connection and all that it has asked for.
+struct Session {
+    peer: Peer,
+    manager: Manager,
+}
+
+/// The unprivileged half at work.
+pub(crate) struct Child {
+    poll: Poll,
+    control: Control,
+    hello: Rc<Hello>,
+    /// `cgroup.kill` of all our workers' common parent: what we do when main is gone.
+    tree_kill: Option<OwnedFd>,
+    session: Option<Session>,
+    next_request: u64,
+    stopping: bool,
+}
+
+impl Child {
+    /// Tells main that we are confined, and waits for its settings.
+    ///
+    /// # Errors
+    /// [`RunError`] where main is gone or says something else.
+    pub(crate) fn new(poll: Poll, mut control: Control, missing: Vec<String>) -> Result<Self, RunError> {
+        poll.registry()
+            .register(&mut SourceFd(&control.raw()), CONTROL, Interest::READABLE | Interest::WRITABLE)
+            .map_err(RunError::Poll)?;
+        control.send(&ToMain::Ready(Ready { missing }));
+        control.flush().map_err(control_failed)?;
+        let (hello, tree_kill) = Self::await_hello(&mut control)?;
+        Ok(Self { poll, control, hello: Rc::new(hello), tree_kill, session: None, next_request: 1, stopping: false })
+    }
+
+    fn await_hello(control: &mut Control) -> Result<(Hello, Option<OwnedFd>), RunError> {
+        loop {
+            match control.receive().map_err(RunError::Control)? {
+                Received::Frame(ToChild::Hello(hello), descriptors) => {
+                    return Ok((hello, descriptors.into_iter().next()));
+                }
+                Received::Frame(_, _) => return Err(RunError::NoHello),
+                Received::Empty => control.wait().map_err(RunError::Control)?,
+                Received::End => return Err(RunError::MainGone),
+            }
+        }
+    }
+
+    /// Serves until main is gone; then kills every worker that is left.
+    pub(crate) fn run(mut self) -> RunError {
+        let mut events = Events::with_capacity(1024);
+        let error = loop {
+            if let Err(error) = self.turn(&mut events) {
+                break error;
+            }
+        };
+        if let Some(file) = &self.tree_kill
+            && let Err(error) = rustix::io::write(file, b"1")
+        {
+            ::log::error!("killing the workers: {error}");
+        }
+        error
+    }
+
+    fn turn(&mut self, events: &mut Events) -> Result<(), RunError> {
+        match self.poll.poll(events, self.patience()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+            Err(error) => return Err(RunError::Poll(error)),
+        }
+        let now = Instant::now();
+        let mut main_spoke = false;
+        for event in events.iter() {
+            match (event.token(), &mut self.session) {
+                (CONTROL, _) => main_spoke |= event.is_readable() || event.is_read_closed(),
+                (PEER, Some(session)) => session.peer.set_ready(
+                    event.is_readable() || event.is_read_closed() || event.is_error(),
+                    event.is_writable() || event.is_write_closed() || event.is_error(),
+                ),
+                (token, Some(session)) => {
+                    if let Some((worker, which)) = streams::of_token(token) {
+                        let mut outlet = outlet(&mut session.peer.out, &mut self.control, &self.poll, now);
+                        session.manager.ready(worker, which, event, &mut outlet);
+                    }
+                }
+                (_, None) => {}
+            }
+        }
+        if main_spoke {
+            self.hear_main(now)?;
+        }
+        if let Err(error) = self.serve(now) {
+            self.lose(&error);
+        }
+        self.control.flush().map_err(control_failed)
+    }
+
+    /// How long the poller may wait.
+    fn patience(&self) -> Option<Duration> {
+        let Session { peer, manager } = self.session.as_ref()?;
+        let output = manager.has_output() && !(peer.is_blocked() && peer.waiting() >= HIGH);
+        if peer.is_readable() || output {
+            return Some(Duration::ZERO);
+        }
+        let deadline = [peer.next_deadline(), manager.next_deadline()].into_iter().flatten().min()?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Carries out all frames that main has sent.
+    fn hear_main(&mut self, now: Instant) -> Result<(), RunError> {
+        loop {
+            match self.control.receive().map_err(RunError::Control)? {
+                Received::Frame(frame, descriptors) => self.main_says(frame, descriptors, now),
+                Received::Empty => return Ok(()),
+                Received::End => return Err(RunError::MainGone),
+            }
+        }
+    }
+
+    fn main_says(&mut self, frame: ToChild, descriptors: Vec<OwnedFd>, now: Instant) {
+        match frame {
+            ToChild::Ping(number) => self.control.send(&ToMain::Pong(number)),
+            ToChild::Connection(connection) => self.connect(connection, descriptors, now),
+            ToChild::Hello(_) => ::log::warn!("main sent its settings twice"),
+            ToChild::Stopping(()) => {
+                self.stopping = true;
+                if let Some(session) = &mut self.session {
+                    session.manager.stop_launching();
+                }
+            }
+            ToChild::Launched(launched) => match self.manager(now) {
+                Some((manager, mut outlet)) => manager.launched(launched, descriptors, &mut outlet),
+                None => self.control.send(&ToMain::Stop(Stop { worker: launched.worker, grace: 0 })),
+            },
+            ToChild::LaunchFailed(failed) => {
+                if let Some((manager, mut outlet)) = self.manager(now) {
+                    manager.launch_failed(&failed, &mut outlet);
+                }
+            }
+            ToChild::Exited(exited) => {
+                if let Some((manager, mut outlet)) = self.manager(now) {
+                    manager.exited(&exited, &mut outlet);
+                }
+            }
+        }
+    }
+
+    /// The manager of the connection, where there is one, and where its effects go.
+    fn manager(&mut self, now: Instant) -> Option<(&mut Manager, Outlet<'_>)> {
+        let Session { peer, manager } = self.session.as_mut()?;
+        Some((manager, outlet(&mut peer.out, &mut self.control, &self.poll, now)))
+    }
+
+    /// Main hands in a connection to the node; an older one is over.
+    fn connect(&mut self, connection: Connection, descriptors: Vec<OwnedFd>, now: Instant) {
+        if self.session.is_some() {
+            self.lose(&PeerError::Closed);
+        }
+        let Some(socket) = descriptors.into_iter().next() else { return };
+        let max_frame = usize::try_from(self.hello.max_frame).unwrap_or(usize::MAX);
+        let patience = Duration::from_millis(u64::from(self.hello.peer_timeout));
+        let peer = Peer::new(socket, max_frame, patience, now);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&peer.raw()), PEER, interest) {
+            ::log::error!("watching the connection: {error}");
+            return self.control.send(&ToMain::Disconnected(error.to_string()));
+        }
+        let mut manager = Manager::new(Rc::clone(&self.hello), connection.peer, connection.flags, self.next_request);
+        if self.stopping {
+            manager.stop_launching();
+        }
+        self.session = Some(Session { peer, manager });
+        self.announce();
+    }
+
+    /// `{erluv, Node, up}` to the process registered as `erluv` on the node, where there is one.
+    fn announce(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let own = dist::Own { node: self.hello.own.as_str(), creation: self.hello.creation.get() };
+        send::put_reg_send(&mut session.peer.out, own, SERVER, "erluv", |out| {
+            put_tuple(out, 3);
+            put_atom(out, "erluv");
+            put_atom(out, own.node);
+            put_atom(out, "up");
+        });
+    }
+
+    /// The node's turn, then the workers', then the clock's.
+    fn serve(&mut self, now: Instant) -> Result<(), PeerError> {
+        let Some(Session { peer, manager }) = &mut self.session else { return Ok(()) };
+        for _ in 0..ROUNDS {
+            if !peer.is_readable() {
+                break;
+            }
+            peer.read(now, |frame, out| {
+                frame_came(frame, manager, &mut outlet(out, &mut self.control, &self.poll, now));
+            })?;
+        }
+        peer.flush(now)?;
+        for _ in 0..ROUNDS {
+            if !manager.has_output() || peer.waiting() >= HIGH {
+                break;
+            }
+            let most = peer.out.len().saturating_add(GATHER);
+            manager.pump(most, &mut outlet(&mut peer.out, &mut self.control, &self.poll, now));
+            peer.flush(now)?;
+        }
+        manager.due(&mut outlet(&mut peer.out, &mut self.control, &self.poll, now));
+        peer.tick(now)?;
+        peer.flush(now)
+    }
+
+    /// The connection is over: workers are stopped, main makes a new one.
+    fn lose(&mut self, error: &PeerError) {
+        let Some(mut session) = self.session.take() else { return };
+        ::log::info!("{}: connection lost: {error}", self.hello.own);
+        session.manager.stop_all(&mut self.control);
+        self.next_request = session.manager.next_request();
+        if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&session.peer.raw())) {
+            ::log::debug!("letting go of the connection: {error}");
+        }
+        let reason: String = error.to_string().chars().take(100).collect();
+        self.control.send(&ToMain::Disconnected(reason));
+    }
+}
+
+/// A main that has gone is no failure of the socket.
+fn control_failed(error: io::Error) -> RunError {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => RunError::MainGone,
+        _ => RunError::Control(error),
+    }
+}
+
+fn outlet<'o>(node: &'o mut Vec<u8>, main: &'o mut Control, poll: &'o Poll, now: Instant) -> Outlet<'o> {
+    Outlet { node, main, registry: poll.registry(), now }
+}
+
+/// One frame of the node. Whatever is wrong with it, the next one is read.
+fn frame_came(frame: Frame<'_>, manager: &mut Manager, outlet: &mut Outlet<'_>) {
+    match frame {
+        Frame::Whole(body) => match dist::parse(body) {
+            Ok(message) => {
+                if let ControlMessage::Unknown(operation) = message.control {
+                    ::log::warn!("control message {operation}: unknown, ignored");
+                }
+                let request = manager.names().read(&message);
+                manager.request(request, outlet);
+            }
+            Err(error) => {
+                ::log::warn!("frame of the node not taken: {error}");
+                manager.not_taken(body, "badterm", outlet);
+            }
+        },
+        Frame::Head(head) => {
+            ::log::warn!("frame of the node not taken: over max_frame");
+            manager.not_taken(head, "too_large", outlet);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The workers' stdio: pipes whose other ends the workers hold.
+//!
+//! - [`input`]: bytes from the node to a worker's stdin, with a bounded queue.
+//! - [`output`]: bytes from a worker's stdout or stderr to the node, copied once, from the pipe into the connection's
+//!   own buffer.
+
+pub(crate) mod input;
+pub(crate) mod output;
+
+use erluv_proto::ids::WorkerId;
+use mio::Token;
+
+/// One of a worker's streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Which {
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
+/// Tokens below this one are the loop's own.
+const FIRST: usize = 16;
+
+/// The token under which a stream is registered. Worker ids are never reused, so neither is a token: an event that
+/// comes late finds no worker.
+pub(crate) fn token(worker: WorkerId, which: Which) -> Token {
+    let place = match which {
+        Which::Stdin => 0,
+        Which::Stdout => 1,
+        Which::Stderr => 2,
+    };
+    let worker = usize::try_from(worker.0).unwrap_or(usize::MAX >> 3);
+    Token(worker.saturating_mul(4).saturating_add(FIRST).saturating_add(place))
+}
+
+/// The stream of a token, `None` for the loop's own.
+pub(crate) fn of_token(token: Token) -> Option<(WorkerId, Which)> {
+    let number = token.0.checked_sub(FIRST)?;
+    let which = match number & 3 {
+        0 => Which::Stdin,
+        1 => Which::Stdout,
+        2 => Which::Stderr,
+        _ => return None,
+    };
+    Some((WorkerId(u64::try_from(number >> 2).ok()?), which))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_names_one_stream_of_one_worker() {
+        for id in [2, 3, 1 << 40] {
+            for which in [Which::Stdin, Which::Stdout, Which::Stderr] {
+                assert_eq!(of_token(token(WorkerId(id), which)), Some((WorkerId(id), which)));
+            }
+        }
+        assert_eq!(of_token(Token(3)), None);
+    }
+}
