@@ -1,4 +1,5 @@
-//! The control socket to main: frames in, with the descriptors that they announce; frames out, queued while main is busy.
+//! The control socket to main: frames in, with the descriptors that they announce; frames out, queued while main is
+//! busy.
 
 use std::collections::VecDeque;
 use std::io;

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         }
     };
     match Child::new(poll, Control::new(descriptors.control), confined.missing).map(Child::run) {
-        Ok(RunError::MainGone) | Err(RunError::MainGone) => ExitCode::SUCCESS,
+        Ok(RunError::MainGone | RunError::Done) | Err(RunError::MainGone) => ExitCode::SUCCESS,
         Ok(error) | Err(error) => {
             ::log::error!("{error}");
             ExitCode::from(SOFTWARE)

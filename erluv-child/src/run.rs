@@ -35,6 +35,9 @@ pub(crate) enum RunError {
     /// Main closed the control socket, or died.
     #[error("main is gone")]
     MainGone,
+    /// Main is going away, and every end has been told.
+    #[error("nothing is left to do")]
+    Done,
     /// The control socket failed, or what came over it was no frame.
     #[error("control socket: {0}")]
     Control(io::Error),
@@ -138,7 +141,9 @@ impl Child {
         if let Err(error) = self.serve(now) {
             self.lose(&error);
         }
-        self.control.flush().map_err(control_failed)
+        self.control.flush().map_err(control_failed)?;
+        let told = |session: &Session| session.manager.is_idle() && session.peer.waiting() == 0;
+        if self.stopping && self.session.as_ref().is_none_or(told) { Err(RunError::Done) } else { Ok(()) }
     }
 
     /// How long the poller may wait.

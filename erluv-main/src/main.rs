@@ -1,2 +1,215 @@
-//! Placeholder of the workspace skeleton.
-fn main() {}
+//! erluv-main, the privileged half of erluv: it knows the configuration, the policy and the cookie, connects to the
+//! nodes, makes an unprivileged erluv-child for each, and launches and ends workers on child's request. It never
+//! touches a byte that a worker reads or writes, and it reads the node's bytes only while there is no child.
+//!
+//! The start is a fixed ritual, below, from the arguments to the loop. [`daemon`] is the loop, [`serving`] one node and
+//! its child, [`link`] the way to the node, [`half`] the child as a process, [`attendant`] what main says in its place.
+//! [`settings`] and [`policy`] are what root has laid down, [`workers`] what runs, [`launch`] and [`sys`] how it is
+//! started.
+
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
+
+mod args;
+mod attendant;
+mod cookie;
+mod daemon;
+mod exit;
+mod half;
+mod identity;
+mod launch;
+mod link;
+mod log;
+mod notify;
+mod order;
+mod pid_file;
+mod policy;
+mod serving;
+mod settings;
+mod start_half;
+mod sys;
+mod tokens;
+mod tree;
+mod worker;
+mod workers;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use erluv_proto::ipc::About;
+use thiserror::Error;
+
+use args::{Args, ArgsError};
+use daemon::{Daemon, Reload};
+use identity::SystemAccounts;
+use order::NodeIndex;
+use pid_file::PidFile;
+use policy::Policy;
+use serving::Serving;
+use settings::CgroupUse;
+use settings::{ConfigError, Environment, Settings};
+use start_half::{Become, HalfPlan, StartError};
+use tree::{TreeError, Trees, UseCgroup};
+use workers::Workers;
+
+/// Workers are numbered from here: 1 is the process `erluv` itself.
+const FIRST_WORKER: u64 = 2;
+
+/// Why main does not run, or runs no more.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error(transparent)]
+    Args(#[from] ArgsError),
+    #[error(transparent)]
+    Prepare(#[from] sys::PrepareError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Cookie(#[from] cookie::CookieFileError),
+    #[error(transparent)]
+    Child(#[from] StartError),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error("pid_file: {0}")]
+    PidFile(std::io::Error),
+    #[error("random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("{0}: {1}")]
+    System(&'static str, std::io::Error),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Args(error) => error.exit_code(),
+            Self::Prepare(sys::PrepareError::SetId) => exit::NOPERM,
+            Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) => exit::CONFIG,
+            Self::Prepare(_) | Self::PidFile(_) | Self::Random(_) | Self::System(..) => exit::OSERR,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let code = match start() {
+        Ok(code) => code,
+        Err(Failure::Args(ArgsError::Answer(text))) => {
+            log::answer(&text);
+            exit::OK
+        }
+        Err(error) => {
+            log::failure(&error.to_string());
+            error.code()
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// The ritual: nothing is opened before the process is clean, nothing is forked before the configuration is right, and
+/// no cookie is read before erluv-child is another program.
+fn start() -> Result<u8, Failure> {
+    let prepared = sys::prepare_process()?;
+    let args = Args::parse_from_env()?;
+    let environment = Environment::of_process(prepared.environment)?;
+    let (settings, policies, plans) = configure(&args, &environment, prepared.descriptors)?;
+    if args.check {
+        for node in &settings.nodes {
+            cookie::read_cookie(&node.cookie_file, &node.cookie_trust)?;
+        }
+        log::answer_check(&settings.warnings);
+        return Ok(exit::OK);
+    }
+    let starter = match args.foreground {
+        true => None,
+        false => Some(sys::detach().map_err(|error| Failure::System("becoming a daemon", error))?),
+    };
+    log::init(args.foreground, args.verbose).map_err(|error| Failure::System("log", error))?;
+    let reload = move |servings: &mut [Serving]| reload(&args, &environment, prepared.descriptors, servings);
+    serve(Box::new(reload), (settings, policies, plans), starter).inspect_err(|error| ::log::error!("{error}"))
+}
+
+type Configured = (Settings, Vec<Policy>, Vec<HalfPlan>);
+
+/// All that is decided by the configuration, checked against this machine.
+///
+/// `descriptors` are the limits that main was started with: workers get them, unless their profile says otherwise.
+fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) -> Result<Configured, Failure> {
+    let mut settings = settings::load(args, environment)?;
+    for node in &mut settings.nodes {
+        node.workers.profile.keep_descriptors(descriptors);
+    }
+    if !sys::CAN_FORBID_NEW_PRIVILEGES {
+        settings.warnings.push("no_new_privs: this system cannot keep a worker from set-user-id programs".to_owned());
+    }
+    let roles = identity::resolve(&settings, &SystemAccounts)?;
+    let policies = policy::resolve(&settings, &roles)?;
+    let own = std::env::current_exe().map_err(|error| Failure::System("finding this program", error))?;
+    let program = start_half::find_program(&own, environment.is_root())?;
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut plans = Vec::new();
+    for (node, roles) in settings.nodes.iter().zip(&roles) {
+        settings.warnings.extend(roles.warnings.iter().cloned());
+        let about = About {
+            main_user: roles.main_user.clone(),
+            child_user: roles.child_user().to_owned(),
+            worker_users: roles.worker_users(),
+            max_workers: node.workers.max,
+            started,
+            cookie: None,
+        };
+        let becomes =
+            roles.child.as_ref().map(|child| Become { user: &child.name, gid: child.gid, chroot: &node.chroot });
+        plans.push(HalfPlan::new(&program, becomes, about)?);
+    }
+    Ok((settings, policies, plans))
+}
+
+fn serve(
+    reload: Reload,
+    (settings, policies, plans): Configured,
+    starter: Option<sys::Starter>,
+) -> Result<u8, Failure> {
+    let _pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose().map_err(Failure::PidFile)?;
+    for warning in &settings.warnings {
+        ::log::warn!("{warning}");
+    }
+    let trees = Trees::open(match settings.cgroup {
+        CgroupUse::Auto => UseCgroup::Auto,
+        CgroupUse::Required => UseCgroup::Required,
+        CgroupUse::Never => UseCgroup::Never,
+    })?;
+    let workers = Workers::new(trees, FIRST_WORKER);
+    if settings.euid == 0 && settings.nodes.iter().any(|node| node.chroot == Path::new(settings::MADE_CHROOT)) {
+        start_half::make_chroot(Path::new(settings::MADE_CHROOT)).map_err(|error| Failure::System("chroot", error))?;
+    }
+    ::log::info!("erluv-main {} starts; {}", env!("CARGO_PKG_VERSION"), workers.about());
+    let now = Instant::now();
+    let mut servings = Vec::new();
+    for (index, ((node, policy), plan)) in settings.nodes.into_iter().zip(policies).zip(plans).enumerate() {
+        let creation = start_half::random_creation()?;
+        servings.push(Serving::new(NodeIndex(index), node, policy, plan, creation, now));
+    }
+    let daemon = Daemon::new(servings, workers, reload).map_err(|error| Failure::System("poll", error))?;
+    if let Some(starter) = starter {
+        starter.release().map_err(|error| Failure::System("becoming a daemon", error))?;
+    }
+    let code = daemon.run().map_err(|error| Failure::System("poll", error))?;
+    ::log::info!("erluv-main ends with {code}");
+    Ok(code)
+}
+
+/// SIGHUP: a changed file is taken in, a bad one changes nothing. What runs keeps what it has.
+fn reload(args: &Args, environment: &Environment, descriptors: (u64, u64), servings: &mut [Serving]) {
+    let (settings, policies, _plans) = match configure(args, environment, descriptors) {
+        Ok(configured) => configured,
+        Err(error) => return ::log::error!("not reloaded: {error}"),
+    };
+    let names = |node: &settings::NodeSettings| (node.peer.clone(), node.own.clone());
+    let served = servings.iter().map(|serving| names(serving.node()));
+    if !served.eq(settings.nodes.iter().map(names)) {
+        return ::log::error!("not reloaded: the nodes or our names have changed: restart erluv for that");
+    }
+    for (serving, (node, policy)) in servings.iter_mut().zip(settings.nodes.into_iter().zip(policies)) {
+        serving.reload(node, policy);
+    }
+    ::log::info!("configuration reloaded");
+}

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Names a worker for its whole life: given by erluv-main, never reused while main lives, the number in the worker's Erlang pid.
+/// Names a worker for its whole life: given by erluv-main, never reused while main lives, the number in the worker's
+/// Erlang pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkerId(pub u64);
 
@@ -57,7 +58,8 @@ impl NodeName {
     /// Parses `name@host`.
     ///
     /// # Errors
-    /// [`NameError`] where there is not exactly one `@` with something on both sides, where a byte is no visible ASCII, or where the name is too long.
+    /// [`NameError`] where there is not exactly one `@` with something on both sides, where a byte is no visible ASCII,
+    /// or where the name is too long.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         if text.len() > 255 {
             return Err(NameError::Long(text.len()));

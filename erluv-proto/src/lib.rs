@@ -1,7 +1,8 @@
 //! What erluv-main and erluv-child share: pure functions over bytes, no I/O, no clock, no system call.
 //!
 //! - [`etf`]: the Erlang external term format. Every term from outside passes its iterative validator first.
-//! - [`dist`]: the Erlang distribution protocol as a hidden node speaks it: EPMD messages, handshake, frames, control messages.
+//! - [`dist`]: the Erlang distribution protocol as a hidden node speaks it: EPMD messages, handshake, frames, control
+//!   messages.
 //! - [`ipc`]: the frames between erluv-main and erluv-child.
 //! - [`ids`]: the newtypes that all of them use.
 //!

@@ -45,7 +45,8 @@ pub(crate) fn signal(term: Term<'_>) -> Option<u8> {
     u8::try_from(term.integer()?).ok().filter(|number| (1..=64).contains(number))
 }
 
-/// The atom of a signal, as `erlexec` names them: `sigterm`. `None` for a signal without a name: its number stands for it.
+/// The atom of a signal, as `erlexec` names them: `sigterm`. `None` for a signal without a name: its number stands for
+/// it.
 pub(crate) fn signal_name(number: u8) -> Option<String> {
     Signal::try_from(i32::from(number)).ok().map(|signal| signal.as_str().to_ascii_lowercase())
 }

@@ -136,7 +136,7 @@ impl Manager {
         {
             self.drains.pop();
             let Some(worker) = self.workers.get(&id) else { continue };
-            if worker.output_waits() {
+            if worker.output_waits() && !worker.stopped {
                 // Not held open but not yet wanted: its recipient takes its time.
                 self.watch_drain(id, outlet);
             } else {

@@ -257,6 +257,7 @@ fn worker(launched: Launched, pipes: Vec<OwnedFd>, pending: Pending, outlet: &mu
         stderr: stderr.map(|pipe| Output::new(pipe, pending.stderr, pending.window)),
         waiting: VecDeque::new(),
         state: State::Running,
+        stopped: false,
         status: None,
     };
     (pending.asked, worker)

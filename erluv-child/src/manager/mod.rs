@@ -95,6 +95,11 @@ impl Manager {
         self.stopping = true;
     }
 
+    /// Whether no worker is left whose end is not told, and no request that is not answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.workers.is_empty() && self.pending.is_empty()
+    }
+
     /// Carries out a request.
     pub(crate) fn request(&mut self, request: Request<'_>, outlet: &mut Outlet<'_>) {
         match request {
@@ -194,8 +199,9 @@ impl Manager {
     }
 
     /// Ends a worker by the kill ladder: in the time that it was started with, or at once.
-    fn stop(&self, id: WorkerId, grace: Option<u32>, outlet: &mut Outlet<'_>) {
-        if let Some(worker) = self.workers.get(&id).filter(|worker| worker.status.is_none()) {
+    fn stop(&mut self, id: WorkerId, grace: Option<u32>, outlet: &mut Outlet<'_>) {
+        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.status.is_none()) {
+            worker.stopped = true;
             let grace = grace.unwrap_or(worker.kill_timeout);
             outlet.main.send(&ToMain::Stop(Stop { worker: id, grace }));
         }

@@ -43,6 +43,8 @@ pub(crate) struct Worker {
     pub(crate) stderr: Option<Output>,
     pub(crate) waiting: VecDeque<Waiting>,
     pub(crate) state: State,
+    /// Somebody has asked for its end: what its recipient does not take in time is not waited for.
+    pub(crate) stopped: bool,
     /// How it ended, once it has.
     pub(crate) status: Option<ExitStatus>,
 }

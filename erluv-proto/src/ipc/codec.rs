@@ -85,7 +85,8 @@ pub trait Frame: Sized {
 /// Makes the datagram of a frame. Its descriptors are the caller's to attach, [`Frame::descriptors`] of them.
 ///
 /// # Errors
-/// [`IpcError::Long`] where the body is over the limit of its kind: nothing was sent, and the caller can say so to who asked.
+/// [`IpcError::Long`] where the body is over the limit of its kind: nothing was sent, and the caller can say so to who
+/// asked.
 pub fn encode<F: Frame>(frame: &F) -> Result<Vec<u8>, IpcError> {
     let kind = frame.kind();
     let descriptors = u8::try_from(frame.descriptors()).map_err(|_| IpcError::Body(kind))?;

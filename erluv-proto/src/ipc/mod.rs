@@ -10,8 +10,9 @@
 //! | 3 | 0 |
 //! | 4 to 7 | length of the body, little endian |
 //!
-//! The length is checked against the limit of the kind before anything is allocated, the body is consumed exactly, and the number of descriptors is
-//! what the frame's own content asks for. The two directions have kinds of their own: a frame sent the wrong way does not decode (S-47 to S-49).
+//! The length is checked against the limit of the kind before anything is allocated, the body is consumed exactly, and
+//! the number of descriptors is what the frame's own content asks for. The two directions have kinds of their own: a
+//! frame sent the wrong way does not decode (S-47 to S-49).
 
 mod codec;
 mod to_child;

@@ -9,11 +9,13 @@ use crate::ids::{Creation, NodeName, RequestId, WorkerId};
 direction! {
     /// A frame from erluv-main to erluv-child.
     ToChild {
-        /// The first frame: what child works by. With it, where there is one, the descriptor of `cgroup.kill` of all its workers' common parent.
+        /// The first frame: what child works by. With it, where there is one, the descriptor of `cgroup.kill` of all
+        /// its workers' common parent.
         0x01 Hello(Hello), at most 16384 bytes, |hello| usize::from(hello.tree_kill);
         /// A connection to the node, after the handshake; its descriptor comes with the frame.
         0x02 Connection(Connection), at most 1024 bytes, |_| 1;
-        /// A worker runs: its exec has succeeded. With it the ends of those pipes that were asked for, in the order stdin, stdout, stderr.
+        /// A worker runs: its exec has succeeded. With it the ends of those pipes that were asked for, in the order
+        /// stdin, stdout, stderr.
         0x03 Launched(Launched), at most 320 bytes, Launched::pipes;
         /// A launch request was refused or failed.
         0x04 LaunchFailed(LaunchFailed), at most 1024 bytes, |_| 0;

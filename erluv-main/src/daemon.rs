@@ -1,0 +1,181 @@
+//! The loop of the privileged half. One thread, one poller; signals arrive as events; nothing in it waits.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll};
+use nix::libc;
+use signal_hook_mio::v1_0::Signals;
+
+use crate::exit;
+use crate::half::life::Event;
+use crate::notify;
+use crate::order::NodeIndex;
+use crate::serving::{Serving, Shared};
+use crate::tokens::{self, Source};
+use crate::workers::{Report, Workers};
+
+/// From the order to go until main leaves whatever is left.
+const LONGEST_STOP: Duration = Duration::from_secs(25);
+
+/// What SIGHUP does with what is served.
+pub(crate) type Reload = Box<dyn Fn(&mut [Serving])>;
+
+/// Main at work.
+pub(crate) struct Daemon {
+    poll: Poll,
+    signals: Signals,
+    servings: Vec<Serving>,
+    workers: Workers,
+    /// When it was told to go, and when it leaves at the latest.
+    leave_by: Option<Instant>,
+    reload: Reload,
+    announced: bool,
+}
+
+impl Daemon {
+    /// A daemon for these nodes.
+    ///
+    /// # Errors
+    /// Where the system has no poller, or signals cannot be taken.
+    pub(crate) fn new(servings: Vec<Serving>, workers: Workers, reload: Reload) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut signals = Signals::new([libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGCHLD])?;
+        poll.registry().register(&mut signals, tokens::SIGNALS, Interest::READABLE)?;
+        Ok(Self { poll, signals, servings, workers, leave_by: None, reload, announced: false })
+    }
+
+    /// Serves until told to go, or until no node is left that wants to be served.
+    ///
+    /// # Errors
+    /// Where the poller fails.
+    pub(crate) fn run(mut self) -> io::Result<u8> {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            self.turn(&mut events)?;
+            if let Some(code) = self.verdict() {
+                self.workers.close();
+                return Ok(code);
+            }
+        }
+    }
+
+    /// The exit code, once there is nothing left to do.
+    fn verdict(&self) -> Option<u8> {
+        let late = self.leave_by.is_some_and(|at| at <= Instant::now());
+        if !late && !self.servings.iter().all(Serving::is_over) {
+            return None;
+        }
+        let gave_up = self.leave_by.is_none() && self.servings.iter().any(Serving::gave_up);
+        Some(if gave_up { exit::TEMPFAIL } else { exit::OK })
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, self.patience()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+            Err(error) => return Err(error),
+        }
+        let now = Instant::now();
+        for event in events.iter() {
+            match tokens::source(event.token()) {
+                Some(Source::Signals) => self.hear_signals(now),
+                Some(Source::Control(node)) => self.on(node, now, Serving::control_ready),
+                Some(Source::Log(node)) => self.on(node, now, |serving, _| serving.log_ready()),
+                Some(Source::Link(node)) => self.on(node, now, Serving::link_ready),
+                Some(Source::Exec(worker)) => {
+                    if let Some(report) = self.workers.exec_answered(worker, now) {
+                        self.report(report, now);
+                    }
+                }
+                None => {}
+            }
+        }
+        let mut reports = Vec::new();
+        self.workers.due(now, |report| reports.push(report));
+        for report in reports {
+            self.report(report, now);
+        }
+        for node in 0..self.servings.len() {
+            self.on(NodeIndex(node), now, Serving::due);
+        }
+        self.announce();
+        Ok(())
+    }
+
+    /// How long the poller may wait.
+    fn patience(&self) -> Option<Duration> {
+        let nodes = self.servings.iter().filter_map(Serving::next_deadline);
+        let deadline = nodes.chain(self.workers.next_deadline()).chain(self.leave_by).min()?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    fn on(&mut self, node: NodeIndex, now: Instant, act: impl FnOnce(&mut Serving, &mut Shared<'_>)) {
+        if let Some(serving) = self.servings.get_mut(node.0) {
+            act(serving, &mut Shared { registry: self.poll.registry(), workers: &mut self.workers, now });
+        }
+    }
+
+    fn report(&mut self, report: Report, now: Instant) {
+        let node = match &report {
+            Report::Launched(node, ..) | Report::Failed(node, ..) | Report::Exited(node, ..) => *node,
+        };
+        self.on(node, now, |serving, shared| serving.report(report, shared));
+    }
+
+    fn hear_signals(&mut self, now: Instant) {
+        let heard = self.signals.pending().collect::<Vec<_>>();
+        for signal in heard {
+            match signal {
+                libc::SIGCHLD => self.reap(now),
+                libc::SIGHUP => (self.reload)(&mut self.servings),
+                libc::SIGUSR1 => self.describe(),
+                _ => self.terminate(now),
+            }
+        }
+    }
+
+    fn reap(&mut self, now: Instant) {
+        let mut reports = Vec::new();
+        let others = self.workers.reaped(now, |report| reports.push(report));
+        for report in reports {
+            self.report(report, now);
+        }
+        for other in others {
+            let mut known = false;
+            for node in 0..self.servings.len() {
+                self.on(NodeIndex(node), now, |serving, shared| {
+                    known |= serving.reaped(other.pid, other.status, shared);
+                });
+            }
+            if !known {
+                log::debug!("reaped process {}, left behind by a worker", other.pid);
+            }
+        }
+    }
+
+    fn terminate(&mut self, now: Instant) {
+        log::info!("told to go");
+        notify::stopping();
+        if self.leave_by.is_none() {
+            self.leave_by = now.checked_add(LONGEST_STOP);
+        }
+        for node in 0..self.servings.len() {
+            self.on(NodeIndex(node), now, |serving, shared| serving.event(Event::Terminate, shared));
+        }
+    }
+
+    fn describe(&self) {
+        for serving in &self.servings {
+            log::info!("{}", serving.describe(&self.workers));
+        }
+    }
+
+    /// Tells a service manager that the start is over: served, or tried at least once.
+    fn announce(&mut self) {
+        if !self.announced && self.servings.iter().all(|serving| serving.is_up() || serving.has_tried()) {
+            self.announced = true;
+            notify::ready();
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What erluv-child says, and what it is told of its workers.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use erluv_proto::ids::RequestId;
+use erluv_proto::ipc::{Failure, Launch, LaunchFailed, Ready, ToChild, ToMain};
+use mio::Interest;
+use mio::unix::SourceFd;
+
+use super::{Serving, Shared};
+use crate::half::Loss;
+use crate::half::life::{Event, State};
+use crate::settings::SandboxNeed;
+use crate::tokens;
+use crate::workers::{LaunchOutcome, Report};
+
+impl Serving {
+    /// A worker of this node has something to report.
+    pub(crate) fn report(&mut self, report: Report, shared: &mut Shared<'_>) {
+        let (frame, descriptors) = match report {
+            Report::Launched(_, launched, descriptors) => (ToChild::Launched(launched), descriptors),
+            Report::Failed(_, failed) => (ToChild::LaunchFailed(failed), Vec::new()),
+            Report::Exited(_, exited) => (ToChild::Exited(exited), Vec::new()),
+        };
+        // Where child is lost nobody waits for it.
+        self.say(&frame, descriptors, shared);
+    }
+
+    /// The control socket has something to say.
+    pub(crate) fn control_ready(&mut self, shared: &mut Shared<'_>) {
+        while let Some(half) = &mut self.half {
+            match half.hear() {
+                Ok(None) => return,
+                Ok(Some(frame)) => self.child_says(frame, shared),
+                Err(loss) => return self.lose(loss, shared),
+            }
+        }
+    }
+
+    /// Child's log pipe has something to say.
+    pub(crate) fn log_ready(&mut self) {
+        if let Some(half) = &mut self.half {
+            half.read_log();
+        }
+    }
+
+    fn child_says(&mut self, frame: ToMain, shared: &mut Shared<'_>) {
+        match frame {
+            ToMain::Ready(ready) => self.confined(ready, shared),
+            ToMain::Launch(launch) => self.launch(launch, shared),
+            ToMain::Signal(signal) => {
+                if !shared.workers.signal(self.index, signal.worker, signal.signal) {
+                    log::debug!("{}: {}: signal {} not sent", self.node.peer, signal.worker, signal.signal);
+                }
+            }
+            ToMain::Stop(stop) => {
+                let grace = Duration::from_millis(u64::from(stop.grace));
+                shared.workers.stop(self.index, stop.worker, grace, shared.now);
+            }
+            ToMain::Pong(_) => {}
+            ToMain::Disconnected(reason) => {
+                log::warn!("{}: disconnected: {}", self.node.peer, crate::log::clean(reason.as_bytes()));
+                self.held = None;
+                self.link.restart(shared.now, false);
+            }
+        }
+    }
+
+    /// Child has confined itself, as far as this system goes.
+    fn confined(&mut self, ready: Ready, shared: &mut Shared<'_>) {
+        let lacks = ready.missing.iter().map(|what| crate::log::clean(what.as_bytes())).collect::<Vec<_>>();
+        if self.node.sandbox == SandboxNeed::Required && !lacks.is_empty() {
+            let what = format!("its confinement lacks: {} (sandbox = \"required\")", lacks.join("; "));
+            return self.lose(Loss::NotStarted(what), shared);
+        }
+        for what in lacks {
+            log::warn!("{}: child's confinement lacks: {what}", self.node.peer);
+        }
+        self.event(Event::Ready, shared);
+    }
+
+    fn launch(&mut self, launch: Launch, shared: &mut Shared<'_>) {
+        let (request, asker) = (launch.request, crate::log::clean(launch.asker.as_bytes()));
+        if self.state != State::Serving {
+            let failure = Failure::Refused("stopping".to_owned(), "main is going away".to_owned());
+            return self.refuse(request, failure, shared);
+        }
+        match self.policy.order(self.index, launch, shared.workers.running(self.index)) {
+            Err(failure) => {
+                log::warn!("{}: {asker}: {}", self.node.peer, describe_failure(&failure));
+                self.refuse(request, failure, shared);
+            }
+            Ok(order) => match shared.workers.launch(order, shared.now) {
+                LaunchOutcome::Failed(report) => self.report(report, shared),
+                LaunchOutcome::Pending { worker, error_pipe } => {
+                    let (raw, token) = (error_pipe.as_raw_fd(), tokens::exec(worker));
+                    if let Err(error) = shared.registry.register(&mut SourceFd(&raw), token, Interest::READABLE) {
+                        log::error!("{worker}: watching its exec: {error}");
+                        shared.workers.stop(self.index, worker, Duration::ZERO, shared.now);
+                    }
+                }
+            },
+        }
+    }
+
+    fn refuse(&mut self, request: RequestId, failure: Failure, shared: &mut Shared<'_>) {
+        let failed = LaunchFailed { request, worker: shared.workers.name_nobody(), failure };
+        self.report(Report::Failed(self.index, failed), shared);
+    }
+}
+
+fn describe_failure(failure: &Failure) -> String {
+    match failure {
+        Failure::Step(step, errno) => format!("not started: {}: {}", step.name(), io::Error::from_raw_os_error(*errno)),
+        Failure::Refused(rule, what) => format!("refused by {rule}: {}", crate::log::clean(what.as_bytes())),
+    }
+}

@@ -1,0 +1,167 @@
+//! Between fork and exec, in the forked process: still with all of main's privileges at the top, with none at the end.
+//!
+//! Only async-signal-safe calls on memory that was prepared before the fork: no allocation, no lock, no look-up,
+//! nothing that may panic (S-23). Each step that fails writes its name and errno to the error pipe, and the process is
+//! gone.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use erluv_proto::ipc::Step;
+use libc::c_int;
+
+use super::os;
+use super::plan::{Ids, MOST_DESCRIPTORS, Plan, Role};
+
+/// The exit status of a process that never came to its exec (EX_OSERR).
+const FAILED: c_int = 71;
+
+/// A call, or its errno.
+pub(super) type Called<T = ()> = Result<T, c_int>;
+
+/// Becomes what the plan says; `join` is a descriptor of `cgroup.procs` to write to first.
+pub(super) fn become_planned(plan: &Plan<'_>, join: Option<RawFd>) -> ! {
+    let mut error = plan.error.as_raw_fd();
+    match steps(plan, join, &mut error) {
+        Ok(never) => match never {},
+        Err((step, errno)) => tell(error, step, errno),
+    }
+    // SAFETY: _exit takes a number and runs nothing of this process.
+    unsafe { libc::_exit(FAILED) }
+}
+
+/// All steps, in the order of their names; `error` is where the error pipe is at any time.
+fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Result<Infallible, (Step, c_int)> {
+    let at = |step: Step| move |errno: c_int| (step, errno);
+    join_group(join).map_err(at(Step::Cgroup))?;
+    place_descriptors(plan, error).map_err(at(Step::Descriptors))?;
+    os::default_dispositions().map_err(at(Step::Signals))?;
+    os::empty_mask().map_err(at(Step::Signals))?;
+    own_session().map_err(at(Step::Setsid))?;
+    // While privileged, so that a limit can be above the one of main.
+    for (resource, limit) in &plan.limits {
+        // SAFETY: setrlimit reads the limit, which is in the plan.
+        check(unsafe { libc::setrlimit(*resource, limit) }).map_err(at(Step::Setrlimit))?;
+    }
+    // SAFETY: umask takes a number and cannot fail.
+    unsafe { libc::umask(plan.umask) };
+    if let Some(ids) = &plan.ids {
+        os::empty_bounding_set().map_err(at(Step::Capabilities))?;
+        os::set_groups(&ids.groups).map_err(at(Step::Setgroups))?;
+        os::set_gids(ids.gid).map_err(at(Step::Setgid))?;
+        os::set_uids(ids.uid).map_err(at(Step::Setuid))?;
+    }
+    if let Role::Worker { main, no_new_privs } = plan.role {
+        // Before the look whether the drop holds: with capabilities an ordinary user could take root's ids again.
+        os::clear_capabilities().map_err(at(Step::Capabilities))?;
+        if let Some(ids) = &plan.ids {
+            verify(ids).map_err(at(Step::Verify))?;
+        }
+        // The change of ids has taken back both of these (S-36, S-37).
+        os::forbid_tracing().map_err(at(Step::Deathsig))?;
+        os::die_with(main).map_err(at(Step::Deathsig))?;
+        if no_new_privs {
+            os::forbid_new_privileges().map_err(at(Step::NoNewPrivs))?;
+        }
+    }
+    change_folder(plan).map_err(at(Step::Chdir))?;
+    // SAFETY: the path ends with NUL, and both lists with a null pointer; all live in the plan.
+    unsafe { libc::execve(plan.path.as_ptr(), plan.argv.as_ptr(), plan.env.as_ptr()) };
+    Err((Step::Exec, errno()))
+}
+
+/// Into a control group, where the fork did not put the process there: "0" is whoever writes it.
+pub(super) fn join_group(procs: Option<RawFd>) -> Called {
+    procs.map_or(Ok(()), |procs| write_all(procs, b"0"))
+}
+
+/// Descriptors 0 to n-1 are the plan's, n is the error pipe, and nothing else is open (S-15, S-16).
+fn place_descriptors(plan: &Plan<'_>, error: &mut RawFd) -> Called {
+    let floor = c_int::try_from(plan.descriptors.len()).map_err(|_| libc::EINVAL)?;
+    // First everything out of the way of the targets, so that no source is overwritten before its turn.
+    *error = lift(*error, floor)?;
+    let mut lifted = [-1; MOST_DESCRIPTORS];
+    for (place, source) in lifted.iter_mut().zip(&plan.descriptors) {
+        *place = lift(source.as_raw_fd(), floor)?;
+    }
+    for (target, source) in (0..floor).zip(lifted) {
+        // SAFETY: dup2 takes numbers; the copy has no close-on-exec flag, as it should be.
+        check(unsafe { libc::dup2(source, target) })?;
+    }
+    if *error != floor {
+        // SAFETY: dup3 takes numbers.
+        check(unsafe { libc::dup3(*error, floor, libc::O_CLOEXEC) })?;
+        *error = floor;
+    }
+    os::close_from(floor.saturating_add(1))
+}
+
+/// The descriptor itself where it is at `floor` or above, else a copy of it that is.
+fn lift(fd: RawFd, floor: c_int) -> Called<RawFd> {
+    if fd >= floor {
+        return Ok(fd);
+    }
+    // SAFETY: fcntl takes numbers for this command.
+    check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, floor) })
+}
+
+/// No controlling terminal, and a group of its own (S-30).
+fn own_session() -> Called {
+    // SAFETY: setsid takes nothing.
+    check(unsafe { libc::setsid() }).map(|_| ())
+}
+
+/// Whether the drop holds (S-02): all ids are the plan's, and the way back to root is shut.
+pub(super) fn verify(ids: &Ids) -> Called {
+    let same = os::has_uids(ids.uid) && os::has_gids(ids.gid) && has_groups(ids)?;
+    let back = (ids.uid != 0 && os::set_uids(0).is_ok()) || (ids.gid != 0 && os::set_gids(0).is_ok());
+    if same && !back { Ok(()) } else { Err(libc::EPERM) }
+}
+
+fn has_groups(ids: &Ids) -> Called<bool> {
+    let room = c_int::try_from(ids.seen.len()).map_err(|_| libc::EINVAL)?;
+    // SAFETY: with a room of 0 nothing is written.
+    let count = check(unsafe { libc::getgroups(0, std::ptr::null_mut()) })?;
+    if count != room {
+        return Ok(false);
+    }
+    // SAFETY: `seen` has room for that many, and its cells may be written through a shared reference.
+    check(unsafe { libc::getgroups(room, ids.seen.as_ptr().cast::<libc::gid_t>().cast_mut()) })?;
+    let seen = || ids.seen.iter().map(std::cell::Cell::get);
+    Ok(seen().eq(ids.groups.iter().copied()) || seen().eq(ids.sorted.iter().copied()))
+}
+
+/// As the user that the process is by now, so that main's eyes open no folder for it (S-18).
+fn change_folder(plan: &Plan<'_>) -> Called {
+    // SAFETY: the path ends with NUL and lives in the plan.
+    check(unsafe { libc::chdir(plan.cwd.as_ptr()) })?;
+    if os::is_folder_reachable()? { Ok(()) } else { Err(libc::ENOENT) }
+}
+
+/// Five bytes in one write, which a pipe takes whole or not at all.
+fn tell(error: RawFd, step: Step, errno: c_int) {
+    let [a, b, c, d] = errno.to_le_bytes();
+    // Nothing is left to do where this fails: main sees the end of the process.
+    let _ = write_all(error, &[step as u8, a, b, c, d]);
+}
+
+fn write_all(fd: RawFd, bytes: &[u8]) -> Called {
+    // SAFETY: the bytes are readable for their length.
+    let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+    match usize::try_from(written) {
+        Ok(count) if count == bytes.len() => Ok(()),
+        Ok(_) => Err(libc::EIO),
+        Err(_) => Err(errno()),
+    }
+}
+
+/// The errno of the call just made. Reads a thread-local and allocates nothing.
+pub(super) fn errno() -> c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+/// A result of -1 is an error.
+pub(super) fn check(result: c_int) -> Called<c_int> {
+    if result == -1 { Err(errno()) } else { Ok(result) }
+}

@@ -1,0 +1,159 @@
+//! What a process is to become, with everything that the forked process needs laid out before the fork: it must not
+//! allocate, lock or look anything up (S-10, S-23).
+
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_char};
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
+use std::ptr;
+
+use crate::order::{Identity, Order, Rlimit};
+
+/// The most descriptors that a process is given.
+pub(super) const MOST_DESCRIPTORS: usize = 8;
+
+/// The type of `RLIMIT_*` on this system.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) type Resource = libc::__rlimit_resource_t;
+/// The type of `RLIMIT_*` on this system.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) type Resource = libc::c_int;
+
+/// A process to be.
+pub(crate) struct Plan<'a> {
+    pub(super) path: &'a CStr,
+    pub(super) argv: Strings<'a>,
+    pub(super) env: Strings<'a>,
+    pub(super) cwd: &'a CStr,
+    /// What becomes descriptor 0, 1, 2 and so on. Nothing else stays open.
+    pub(super) descriptors: Vec<BorrowedFd<'a>>,
+    /// The write end of the error pipe, close-on-exec.
+    pub(super) error: BorrowedFd<'a>,
+    pub(super) ids: Option<Ids>,
+    pub(super) limits: Vec<(Resource, libc::rlimit)>,
+    pub(super) umask: libc::mode_t,
+    pub(super) role: Role,
+}
+
+/// Which kind of process it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// erluv-child: keeps its privileges until it drops them itself, and outlives main for as long as it takes to kill
+    /// the workers.
+    Half,
+    /// A worker: no capability is left to it, and it dies with main, whose number is given.
+    Worker { main: libc::pid_t, no_new_privs: bool },
+}
+
+/// The ids of the process.
+pub(super) struct Ids {
+    pub(super) uid: libc::uid_t,
+    pub(super) gid: libc::gid_t,
+    /// In the order of the policy: the primary group first (S-09).
+    pub(super) groups: Vec<libc::gid_t>,
+    /// The same in the order in which the kernel may give them back.
+    pub(super) sorted: Vec<libc::gid_t>,
+    /// Room for what getgroups(2) says in the forked process.
+    pub(super) seen: Vec<Cell<libc::gid_t>>,
+}
+
+/// A list of strings as execve(2) takes it: pointers, and a null at the end.
+pub(super) struct Strings<'a> {
+    pointers: Vec<*const c_char>,
+    owner: PhantomData<&'a CString>,
+}
+
+impl<'a> Strings<'a> {
+    fn new(strings: &'a [CString]) -> Self {
+        let pointers = strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect();
+        Self { pointers, owner: PhantomData }
+    }
+
+    /// Valid for as long as the strings and this list live.
+    pub(super) fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// A worker by an order of policy, whose descriptors 0, 1, 2 are those given. Main is the process that calls this.
+    ///
+    /// # Errors
+    /// `EINVAL` for an empty argv (S-25), a number out of the system's range, or too many descriptors.
+    pub(crate) fn worker(
+        order: &'a Order,
+        descriptors: Vec<BorrowedFd<'a>>,
+        error: BorrowedFd<'a>,
+    ) -> io::Result<Self> {
+        let main = i32::try_from(std::process::id()).map_err(|_| invalid())?;
+        let limits = order.rlimits.iter().map(limit).collect::<io::Result<_>>()?;
+        let role = Role::Worker { main, no_new_privs: order.no_new_privs };
+        let umask = libc::mode_t::try_from(order.umask & 0o777).map_err(|_| invalid())?;
+        let ids = order.identity.as_ref().map(Ids::new);
+        let plan = Self {
+            path: &order.path,
+            argv: Strings::new(&order.argv),
+            env: Strings::new(&order.env),
+            cwd: &order.cwd,
+            descriptors,
+            error,
+            ids,
+            limits,
+            umask,
+            role,
+        };
+        if order.argv.is_empty() { Err(invalid()) } else { plan.checked() }
+    }
+
+    /// erluv-child: an empty environment, `/` as its folder, main's ids.
+    ///
+    /// # Errors
+    /// As [`Plan::worker`].
+    pub(super) fn half(
+        path: &'a CStr,
+        argv: &'a [CString],
+        descriptors: Vec<BorrowedFd<'a>>,
+        error: BorrowedFd<'a>,
+    ) -> io::Result<Self> {
+        let plan = Self {
+            path,
+            argv: Strings::new(argv),
+            env: Strings::new(&[]),
+            cwd: c"/",
+            descriptors,
+            error,
+            ids: None,
+            limits: Vec::new(),
+            umask: 0o077,
+            role: Role::Half,
+        };
+        if argv.is_empty() { Err(invalid()) } else { plan.checked() }
+    }
+
+    fn checked(self) -> io::Result<Self> {
+        let descriptors = self.descriptors.len();
+        if (3..=MOST_DESCRIPTORS).contains(&descriptors) { Ok(self) } else { Err(invalid()) }
+    }
+}
+
+impl Ids {
+    pub(super) fn new(identity: &Identity) -> Self {
+        let groups = identity.groups.clone();
+        let mut sorted = groups.clone();
+        sorted.sort_unstable();
+        let seen = vec![Cell::new(0); groups.len()];
+        Self { uid: identity.uid, gid: identity.gid, groups, sorted, seen }
+    }
+}
+
+fn limit(limit: &Rlimit) -> io::Result<(Resource, libc::rlimit)> {
+    let resource = Resource::try_from(limit.resource).map_err(|_| invalid())?;
+    // rlim_t is signed on FreeBSD, where the highest number is the one that stands for "unlimited".
+    let number = |value: u64| libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
+    Ok((resource, libc::rlimit { rlim_cur: number(limit.soft), rlim_max: number(limit.hard) }))
+}
+
+fn invalid() -> io::Error {
+    io::Error::from_raw_os_error(libc::EINVAL)
+}

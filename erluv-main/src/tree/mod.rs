@@ -1,0 +1,176 @@
+//! What a worker is made of: itself and all that it started, so that all of it ends with it (S-41).
+//!
+//! Two ways, one for the whole life of main:
+//!
+//! - [`cgroup`] (Linux 5.14 and later, where main may make control groups): nothing escapes. Double forks, new sessions
+//!   and ignored or stopped signals are of no use against `cgroup.kill`.
+//! - [`groups`] (everywhere else): each worker is a session and a process group of its own. What escapes: a descendant
+//!   that makes a session of its own *and* outlives those between. On Linux it becomes a child of main and is killed
+//!   when main's last worker has ended; on FreeBSD the reaper finds it at once; on OpenBSD and NetBSD, nobody finds it.
+
+#[cfg_attr(not(target_os = "linux"), path = "no_cgroup.rs")]
+mod cgroup;
+mod groups;
+#[cfg(target_os = "linux")]
+mod procfs;
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use erluv_proto::ids::WorkerId;
+
+use crate::order::NodeIndex;
+use crate::sys::Process;
+use cgroup::Hierarchy;
+use groups::Groups;
+
+pub(crate) use cgroup::TreeError;
+
+/// Whether control groups are to be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UseCgroup {
+    /// Where it can be.
+    Auto,
+    /// Or main does not start.
+    Required,
+    /// Not.
+    Never,
+}
+
+/// What came of the attempt to remove a worker's tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removal {
+    Removed,
+    /// Something in it lives still.
+    Busy,
+}
+
+/// The trees of all workers of main.
+#[derive(Debug)]
+pub(crate) struct Trees {
+    kind: Kind,
+    about: String,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Cgroup(Hierarchy),
+    Groups(Groups),
+}
+
+impl Trees {
+    /// Finds out which way there is, and kills and removes what dead mains have left behind. To be called before the
+    /// first fork, with one thread.
+    ///
+    /// # Errors
+    /// [`TreeError`], only where control groups are required.
+    pub(crate) fn open(use_cgroup: UseCgroup) -> Result<Self, TreeError> {
+        let groups = |why: &str| Self {
+            kind: Kind::Groups(Groups),
+            about: format!("workers are process groups and sessions, which a worker can leave: {why}"),
+        };
+        match use_cgroup {
+            UseCgroup::Never => Ok(groups("control groups are switched off")),
+            UseCgroup::Auto => Self::by_cgroup().or_else(|error| Ok(groups(&error.to_string()))),
+            UseCgroup::Required => Self::by_cgroup(),
+        }
+    }
+
+    fn by_cgroup() -> Result<Self, TreeError> {
+        let hierarchy = Hierarchy::open()?;
+        let about = format!("workers are control groups below {}", hierarchy.path().display());
+        Ok(Self { kind: Kind::Cgroup(hierarchy), about })
+    }
+
+    /// Which way it is, and why, for the log.
+    pub(crate) fn about(&self) -> &str {
+        &self.about
+    }
+
+    /// The `cgroup.kill` of a node's workers, open for writing: whoever writes "1" to it kills them all. `None` without
+    /// control groups.
+    pub(crate) fn kill_file(&mut self, node: NodeIndex) -> Option<OwnedFd> {
+        match &mut self.kind {
+            Kind::Cgroup(hierarchy) => hierarchy.node(node).and_then(|()| hierarchy.kill_file(node)).ok(),
+            Kind::Groups(_) => None,
+        }
+    }
+
+    /// Makes a worker's tree; the folder to fork into, where it is a control group.
+    ///
+    /// # Errors
+    /// Those of mkdir(2) and open(2).
+    pub(crate) fn make(&mut self, node: NodeIndex, worker: WorkerId) -> io::Result<Option<OwnedFd>> {
+        match &mut self.kind {
+            Kind::Cgroup(hierarchy) => hierarchy.node(node).and_then(|()| hierarchy.make(node, worker)).map(Some),
+            Kind::Groups(_) => Ok(None),
+        }
+    }
+
+    /// SIGKILL to a worker and all that it started; `leader` where it is not reaped yet.
+    pub(crate) fn kill(&self, node: NodeIndex, worker: WorkerId, leader: Option<&Process>) {
+        let killed = match &self.kind {
+            Kind::Cgroup(hierarchy) => hierarchy.kill(node, worker).is_ok(),
+            Kind::Groups(groups) => {
+                groups.kill(leader);
+                true
+            }
+        };
+        if let (false, Some(leader)) = (killed, leader) {
+            // The group could not be opened, for lack of descriptors perhaps: the leader dies at least, and the sweep
+            // after it tries again.
+            let _ = leader.signal(libc::SIGKILL);
+        }
+    }
+
+    /// SIGKILL to all workers of a node in one call, where that exists. Each of them is to be killed, too: one may be
+    /// between its fork and its way into the group.
+    pub(crate) fn kill_node(&self, node: NodeIndex) {
+        match &self.kind {
+            // Where it fails, the one by one of the caller is left.
+            Kind::Cgroup(hierarchy) => drop(hierarchy.kill_node(node)),
+            Kind::Groups(_) => {}
+        }
+    }
+
+    /// Whether ended leaders are to be seen by [`Trees::before_reaping`] first.
+    pub(crate) fn looks_before_reaping(&self) -> bool {
+        matches!(self.kind, Kind::Groups(_))
+    }
+
+    /// A leader has ended and is not reaped yet, so its group is still its own (S-39).
+    pub(crate) fn before_reaping(&self, leader: i32) {
+        match &self.kind {
+            Kind::Cgroup(_) => {}
+            Kind::Groups(groups) => groups.kill_group_of(leader),
+        }
+    }
+
+    /// Removes the tree of a worker whose leader, once process `leader`, has been reaped.
+    pub(crate) fn remove(&self, node: NodeIndex, worker: WorkerId, leader: i32) -> Removal {
+        match &self.kind {
+            Kind::Cgroup(hierarchy) => hierarchy.remove(node, worker),
+            Kind::Groups(groups) => groups.remove(leader),
+        }
+    }
+
+    /// The last worker of main has ended: whatever it or another has left is killed.
+    pub(crate) fn all_ended(&self) {
+        match &self.kind {
+            Kind::Cgroup(_) => {}
+            Kind::Groups(groups) => groups.kill_orphans(),
+        }
+    }
+
+    /// A clean end: everything in any tree is killed, and all that was made is removed.
+    pub(crate) fn close(self) {
+        match self.kind {
+            Kind::Cgroup(hierarchy) => hierarchy.close(),
+            Kind::Groups(groups) => groups.kill_orphans(),
+        }
+    }
+}

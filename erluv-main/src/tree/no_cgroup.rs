@@ -1,0 +1,60 @@
+//! Systems without control groups: what [`Hierarchy`] would do there, nobody ever asks.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use erluv_proto::ids::WorkerId;
+use thiserror::Error;
+
+use super::Removal;
+use crate::order::NodeIndex;
+
+/// Why there are no control groups.
+#[derive(Debug, Error)]
+pub(crate) enum TreeError {
+    #[error("control groups: this system has none: set cgroup to \"auto\" or false")]
+    System,
+}
+
+/// There is none.
+#[derive(Debug)]
+pub(super) enum Hierarchy {}
+
+impl Hierarchy {
+    pub(super) fn open() -> Result<Self, TreeError> {
+        Err(TreeError::System)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        match *self {}
+    }
+
+    pub(super) fn node(&mut self, _: NodeIndex) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(super) fn kill_file(&self, _: NodeIndex) -> io::Result<OwnedFd> {
+        match *self {}
+    }
+
+    pub(super) fn make(&self, _: NodeIndex, _: WorkerId) -> io::Result<OwnedFd> {
+        match *self {}
+    }
+
+    pub(super) fn kill(&self, _: NodeIndex, _: WorkerId) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(super) fn kill_node(&self, _: NodeIndex) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(super) fn remove(&self, _: NodeIndex, _: WorkerId) -> Removal {
+        match *self {}
+    }
+
+    pub(super) fn close(self) {
+        match self {}
+    }
+}

@@ -1,0 +1,95 @@
+//! Trees as real control groups. Each test runs in a process of its own with one thread.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::{Trees, UseCgroup};
+use crate::sys::testing::{alone_as_root, killed_main};
+use crate::workers::bench::{Bench, NODE, alive, exists, mark, order, shell};
+
+/// The folder of this main, of what is said about it.
+fn folder(trees_about: &str) -> PathBuf {
+    PathBuf::from(trees_about.strip_prefix("workers are control groups below ").unwrap())
+}
+
+#[test]
+fn groups_are_made_for_main_node_and_worker_and_go_with_them() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Required);
+        let own = folder(bench.workers.about());
+        let started = bench.start(order(&["/bin/sleep", "1000"]));
+        let place = own.join("n0/w2");
+        let inside = fs::read_to_string(place.join("cgroup.procs")).unwrap();
+        assert_eq!(inside.trim(), started.pid().to_string());
+        bench.workers.kill_node(NODE, std::time::Instant::now());
+        bench.end(started.id());
+        assert!(!exists(&place) && exists(&own.join("n0")));
+        bench.workers.close();
+        assert!(!exists(&own));
+    });
+}
+
+#[test]
+fn a_clean_end_leaves_nothing_even_where_workers_live() {
+    alone_as_root(|| {
+        let (mut bench, mark) = (Bench::new(UseCgroup::Required), mark(46));
+        let own = folder(bench.workers.about());
+        bench.start(shell(&format!("setsid -f sleep {mark}; exec sleep {mark}")));
+        bench.until("both", |_| (alive(&mark).len() == 2).then_some(()));
+        bench.workers.close();
+        assert!(!exists(&own));
+        assert_eq!(alive(&mark), []);
+    });
+}
+
+#[test]
+fn groups_within_a_worker_s_group_go_with_it() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Required);
+        let own = folder(bench.workers.about());
+        let started = bench.start(order(&["/bin/sleep", "1000"]));
+        fs::create_dir_all(own.join("n0/w2/a/b")).unwrap();
+        bench.workers.kill_node(NODE, std::time::Instant::now());
+        bench.end(started.id());
+        assert!(!exists(&own.join("n0/w2")));
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn what_a_dead_main_left_is_killed_at_the_next_start() {
+    alone_as_root(|| {
+        let mark = mark(47);
+        let about = killed_main(|| {
+            let mut bench = Bench::new(UseCgroup::Required);
+            // Not the leader, which dies with main, but what it has started.
+            bench.start(shell(&format!("setsid -f sleep {mark}; sleep 1000")));
+            bench.until("the orphan", |_| (alive(&mark).len() == 1).then_some(()));
+            bench.workers.about().to_owned()
+        });
+        let left = folder(&about);
+        // The main of another test may have started meanwhile, and done it.
+        assert!(exists(&left) || alive(&mark).is_empty());
+        let trees = Trees::open(UseCgroup::Required).unwrap();
+        assert_eq!(alive(&mark), []);
+        assert!(!exists(&left));
+        trees.close();
+    });
+}
+
+#[test]
+fn without_control_groups_it_is_said_why() {
+    alone_as_root(|| {
+        let trees = Trees::open(UseCgroup::Never).unwrap();
+        assert_eq!(
+            trees.about(),
+            "workers are process groups and sessions, which a worker can leave: control groups are switched off"
+        );
+        // As a user who may not make groups where this process is.
+        let nobody = nix::unistd::Uid::from_raw(crate::workers::bench::NOBODY);
+        nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
+        assert!(Trees::open(UseCgroup::Auto).unwrap().about().contains("Permission denied"));
+        let error = Trees::open(UseCgroup::Required).unwrap_err().to_string();
+        assert!(error.contains("start main where it may make groups"), "{error}");
+    });
+}

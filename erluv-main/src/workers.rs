@@ -1,0 +1,268 @@
+//! The table of all workers of all nodes of main: the effects of their lives ([`crate::worker`]), their timers, and
+//! what the nodes are told of them.
+//!
+//! Nothing here knows bytes of a worker, and nothing that comes from erluv-child names a process but by the id that
+//! main gave it (S-38). Each event costs a few look-ups in ordered tables, however many workers there are.
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+pub(crate) mod bench;
+mod end;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use erluv_proto::ids::{RequestId, WorkerId};
+use erluv_proto::ipc::{self, Exited, Failure, LaunchFailed, Step};
+
+use crate::launch::{self, Ends};
+use crate::order::{NodeIndex, Order};
+use crate::sys::{Process, Reaped};
+use crate::tree::Trees;
+use crate::worker::{Event, State};
+
+/// What a node may send a worker (S-40), by name; the numbers are this system's.
+const SIGNALS: [i32; 10] = [
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGHUP,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGKILL,
+    libc::SIGCONT,
+    libc::SIGSTOP,
+    libc::SIGQUIT,
+    libc::SIGWINCH,
+];
+
+/// What a node's child is to be told; in [`Report::Launched`] with the node's ends of the pipes.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// It runs.
+    Launched(NodeIndex, ipc::Launched, Vec<OwnedFd>),
+    /// No worker came of a request.
+    Failed(NodeIndex, LaunchFailed),
+    /// It has ended, and so has all that it started.
+    Exited(NodeIndex, Exited),
+}
+
+/// What comes of an order at once.
+#[derive(Debug)]
+pub(crate) enum LaunchOutcome<'w> {
+    /// It is forked. When the pipe is readable, [`Workers::exec_answered`] is to be called; it closes the pipe.
+    Pending { worker: WorkerId, error_pipe: BorrowedFd<'w> },
+    /// It came to no fork.
+    Failed(Report),
+}
+
+/// One worker.
+#[derive(Debug)]
+struct Worker {
+    node: NodeIndex,
+    request: RequestId,
+    /// The user's name, for the report.
+    user: String,
+    state: State,
+    /// The process id, and that of its session and group.
+    leader: i32,
+    /// Until it is reaped.
+    process: Option<Process>,
+    /// Until it has told how its exec went.
+    error: Option<OwnedFd>,
+    /// Until they are handed over.
+    ends: Ends,
+    /// The step that failed.
+    failure: Option<(Step, i32)>,
+    started: Instant,
+    /// Once it is reaped.
+    ended: Option<Reaped>,
+    /// When the grace of the last request to stop is over.
+    grace_ends: Option<Instant>,
+    /// When it comes up in [`Workers::due`]: the end of a grace, or the next look at its tree.
+    timer: Option<Instant>,
+    /// From one look at its tree to the next, and when the last is.
+    pause: Duration,
+    give_up: Option<Instant>,
+}
+
+/// All workers of main.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    trees: Trees,
+    /// `/dev/null`, and why it could not be opened.
+    null: io::Result<OwnedFd>,
+    next_id: u64,
+    table: BTreeMap<WorkerId, Worker>,
+    /// Process ids of those that are not reaped.
+    by_pid: HashMap<i32, WorkerId>,
+    by_node: BTreeMap<NodeIndex, BTreeSet<WorkerId>>,
+    timers: BTreeSet<(Instant, WorkerId)>,
+}
+
+impl Workers {
+    /// No worker yet; the first is called `first_id`.
+    pub(crate) fn new(trees: Trees, first_id: u64) -> Self {
+        Self {
+            trees,
+            null: launch::open_null(),
+            next_id: first_id,
+            table: BTreeMap::new(),
+            by_pid: HashMap::new(),
+            by_node: BTreeMap::new(),
+            timers: BTreeSet::new(),
+        }
+    }
+
+    /// An id for a worker that never comes to be: none is used twice.
+    pub(crate) fn name_nobody(&mut self) -> WorkerId {
+        let id = WorkerId(self.next_id);
+        self.next_id = self.next_id.saturating_add(1);
+        id
+    }
+
+    /// The `cgroup.kill` of all workers of a node, open for writing, for its child (design.md §2).
+    pub(crate) fn kill_file(&mut self, node: NodeIndex) -> Option<OwnedFd> {
+        self.trees.kill_file(node)
+    }
+
+    /// Launches a worker. The node is told nothing before its program runs (S-33).
+    pub(crate) fn launch(&mut self, order: Order, now: Instant) -> LaunchOutcome<'_> {
+        let worker = self.name_nobody();
+        let forked = match self.fork(&order, worker) {
+            Ok(forked) => forked,
+            Err((step, errno)) => {
+                let failure = Failure::Step(step, errno);
+                let failed = LaunchFailed { request: order.request, worker, failure };
+                return LaunchOutcome::Failed(Report::Failed(order.node, failed));
+            }
+        };
+        let launch::Forked { process, error, ends } = forked;
+        let entry = Worker {
+            node: order.node,
+            request: order.request,
+            user: order.identity.map(|identity| identity.name).unwrap_or_default(),
+            state: State::Launching,
+            leader: process.pid,
+            process: Some(process),
+            error: None,
+            ends,
+            failure: None,
+            started: now,
+            ended: None,
+            grace_ends: None,
+            timer: None,
+            pause: end::FIRST_PAUSE,
+            give_up: None,
+        };
+        self.by_pid.insert(entry.leader, worker);
+        self.by_node.entry(order.node).or_default().insert(worker);
+        let entry = self.table.entry(worker).or_insert(entry);
+        let pipe: &OwnedFd = entry.error.insert(error);
+        LaunchOutcome::Pending { worker, error_pipe: pipe.as_fd() }
+    }
+
+    fn fork(&mut self, order: &Order, worker: WorkerId) -> Result<launch::Forked, launch::Unlaunched> {
+        let errno = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+        let null = self.null.as_ref().map_err(|error| (Step::Descriptors, errno(error)))?;
+        let folder = self.trees.make(order.node, worker).map_err(|error| (Step::Cgroup, errno(&error)))?;
+        let forked = launch::launch(order, null.as_fd(), folder.as_ref().map(AsFd::as_fd));
+        if forked.is_err() {
+            // Nothing was ever in it, and it has no session: 0 leads none.
+            self.trees.remove(order.node, worker, 0);
+        }
+        forked
+    }
+
+    /// The error pipe of a worker is readable, or at its end.
+    pub(crate) fn exec_answered(&mut self, worker: WorkerId, now: Instant) -> Option<Report> {
+        let mut told = None;
+        self.settle(worker, now, &mut |report| told = Some(report));
+        told
+    }
+
+    /// Reads how the exec went, where that is not known yet.
+    fn settle(&mut self, worker: WorkerId, now: Instant, report: &mut dyn FnMut(Report)) {
+        let Some(entry) = self.table.get_mut(&worker) else { return };
+        let Some(error) = &entry.error else { return };
+        let mut said = [0; 5];
+        let event = match rustix::io::read(error, &mut said) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+            Ok(0) => Event::ExecSucceeded,
+            Ok(_) | Err(_) => {
+                let [step, errno @ ..] = said;
+                let errno = i32::from_le_bytes(errno);
+                // A process that is not ours to trust any more: whatever it said, its program does not run.
+                entry.failure = Some(Step::from_byte(step).map_or((Step::Exec, libc::EIO), |step| (step, errno)));
+                Event::ExecFailed
+            }
+        };
+        entry.error = None;
+        self.happens(worker, event, now, report);
+    }
+
+    /// Sends a running worker of this node one of the signals that a node may send. False where that is not so.
+    pub(crate) fn signal(&mut self, node: NodeIndex, worker: WorkerId, signal: u8) -> bool {
+        let entry = self.table.get(&worker).filter(|entry| entry.node == node);
+        let runs = |entry: &&Worker| matches!(entry.state, State::Running | State::Terminating | State::Killing);
+        let process = entry.filter(runs).and_then(|entry| entry.process.as_ref());
+        let signal = i32::from(signal);
+        SIGNALS.contains(&signal) && process.is_some_and(|process| process.signal(signal).is_ok())
+    }
+
+    /// Ends a worker of this node: SIGTERM, and after the grace SIGKILL to all that it started. No grace: at once.
+    pub(crate) fn stop(&mut self, node: NodeIndex, worker: WorkerId, grace: Duration, now: Instant) {
+        if self.table.get(&worker).is_some_and(|entry| entry.node == node) {
+            self.end_it(worker, grace, now);
+        }
+    }
+
+    /// As [`Workers::stop`] for each worker of a node.
+    pub(crate) fn stop_node(&mut self, node: NodeIndex, grace: Duration, now: Instant) {
+        for worker in self.of(node) {
+            self.end_it(worker, grace, now);
+        }
+    }
+
+    /// Kills all workers of a node, those included whose exec is still ahead.
+    pub(crate) fn kill_node(&mut self, node: NodeIndex, now: Instant) {
+        self.trees.kill_node(node);
+        self.stop_node(node, Duration::ZERO, now);
+    }
+
+    /// How many workers a node has, those included that are about to run or to be gone.
+    pub(crate) fn running(&self, node: NodeIndex) -> usize {
+        self.by_node.get(&node).map_or(0, BTreeSet::len)
+    }
+
+    /// Whether nothing is left of any worker of a node.
+    pub(crate) fn is_empty(&self, node: NodeIndex) -> bool {
+        self.running(node) == 0
+    }
+
+    /// When [`Workers::due`] is to be called next.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// What workers are made of, for the log.
+    pub(crate) fn about(&self) -> &str {
+        self.trees.about()
+    }
+
+    /// A clean end: what is left of any worker is killed, and the trees are removed.
+    pub(crate) fn close(self) {
+        for (worker, entry) in &self.table {
+            self.trees.kill(entry.node, *worker, entry.process.as_ref());
+        }
+        self.trees.close();
+    }
+
+    fn of(&self, node: NodeIndex) -> Vec<WorkerId> {
+        self.by_node.get(&node).into_iter().flatten().copied().collect()
+    }
+}

@@ -1,0 +1,188 @@
+//! How workers end: the kill ladder, the reaping, the sweep of what they leave behind.
+
+use std::time::{Duration, Instant};
+
+use erluv_proto::ids::WorkerId;
+use erluv_proto::ipc::{Exited, Failure, LaunchFailed, Launched, Step, Usage};
+
+use super::{Report, Worker, Workers};
+use crate::sys::{self, Reaped};
+use crate::tree::Removal;
+use crate::worker::{Effect, Event, State, step};
+
+/// From the first look at a tree to the second, if something lived in it; twice as long each time, up to the longest.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a tree is waited for that SIGKILL does not empty.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Workers {
+    /// Some child of main has ended: takes up all that have. Those that are no workers are given back: erluv-child, and
+    /// orphans of workers.
+    pub(crate) fn reaped(&mut self, now: Instant, mut report: impl FnMut(Report)) -> Vec<Reaped> {
+        let mut others = Vec::new();
+        while let Some(ended) = self.reap() {
+            match self.by_pid.remove(&ended.pid) {
+                Some(worker) => self.leader_ended(worker, ended, now, &mut report),
+                None => others.push(ended),
+            }
+        }
+        others
+    }
+
+    fn reap(&self) -> Option<Reaped> {
+        if !self.trees.looks_before_reaping() {
+            return sys::reap(None);
+        }
+        let pid = sys::peek()?;
+        if self.by_pid.contains_key(&pid) {
+            self.trees.before_reaping(pid);
+        }
+        sys::reap(Some(pid))
+    }
+
+    fn leader_ended(&mut self, worker: WorkerId, ended: Reaped, now: Instant, report: &mut dyn FnMut(Report)) {
+        self.settle(worker, now, report);
+        let Some(entry) = self.table.get_mut(&worker) else { return };
+        let wall = now.saturating_duration_since(entry.started).as_micros();
+        let usage = Usage { wall: u64::try_from(wall).unwrap_or(u64::MAX), ..ended.usage };
+        entry.ended = Some(Reaped { usage, ..ended });
+        // From here on its number is no one's, or another's (S-39).
+        entry.process = None;
+        entry.give_up = now.checked_add(PATIENCE);
+        self.set_timer(worker, None);
+        self.happens(worker, Event::LeaderEnded, now, report);
+    }
+
+    /// Timers whose time has come.
+    pub(crate) fn due(&mut self, now: Instant, mut report: impl FnMut(Report)) {
+        while let Some((_, worker)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.set_timer(worker, None);
+            let Some(entry) = self.table.get(&worker) else { continue };
+            match entry.state {
+                State::Terminating => self.happens(worker, Event::GraceOver, now, &mut report),
+                State::Sweeping | State::Clearing => self.sweep(worker, now, &mut report),
+                State::Launching | State::Aborted | State::Failed | State::Running | State::Killing | State::Gone => {}
+            }
+        }
+    }
+
+    /// Asks a worker to end, one that has nothing to tell before it does.
+    pub(super) fn end_it(&mut self, worker: WorkerId, grace: Duration, now: Instant) {
+        let event = if grace.is_zero() { Event::KillAsked } else { Event::StopAsked };
+        if let Some(entry) = self.table.get_mut(&worker) {
+            entry.grace_ends = now.checked_add(grace);
+        }
+        // No step for these events tells the node anything: that comes with the end of the leader.
+        self.happens(worker, event, now, &mut |_| debug_assert!(false, "a request alone is no news"));
+    }
+
+    /// One event in the life of a worker, with all that it brings about.
+    pub(super) fn happens(&mut self, worker: WorkerId, event: Event, now: Instant, report: &mut dyn FnMut(Report)) {
+        let Some(entry) = self.table.get_mut(&worker) else { return };
+        let (state, effects) = step(entry.state, event);
+        entry.state = state;
+        for effect in effects {
+            self.effect(worker, *effect, now, report);
+        }
+    }
+
+    fn effect(&mut self, worker: WorkerId, effect: Effect, now: Instant, report: &mut dyn FnMut(Report)) {
+        let Some(entry) = self.table.get_mut(&worker) else { return };
+        match effect {
+            Effect::TellLaunched => report(entry.launched(worker)),
+            Effect::TellFailed => {
+                let (step, errno) = entry.failure.unwrap_or((Step::Exec, libc::EIO));
+                report(entry.failed(worker, step, errno));
+            }
+            Effect::TellAborted => report(entry.failed(worker, Step::Exec, libc::ECANCELED)),
+            Effect::TellExited => {
+                if let Some(Reaped { status, usage, .. }) = entry.ended {
+                    report(Report::Exited(entry.node, Exited { worker, status, usage }));
+                }
+            }
+            Effect::Terminate => entry.terminate(),
+            Effect::StartGrace => {
+                let end = [entry.grace_ends, entry.timer].into_iter().flatten().min();
+                self.set_timer(worker, end);
+            }
+            Effect::Kill => self.trees.kill(entry.node, worker, entry.process.as_ref()),
+            Effect::Sweep => self.sweep(worker, now, report),
+            Effect::SweepLater => {
+                let at = now.checked_add(entry.pause);
+                entry.pause = entry.pause.saturating_mul(2).min(LONGEST_PAUSE);
+                self.set_timer(worker, at);
+            }
+            Effect::Abandon => {
+                log::error!("{worker}: something that it started does not die: left to the next start of erluv-main");
+            }
+            Effect::Forget => self.forget(worker),
+        }
+    }
+
+    fn sweep(&mut self, worker: WorkerId, now: Instant, report: &mut dyn FnMut(Report)) {
+        let Some(entry) = self.table.get(&worker) else { return };
+        let event = match self.trees.remove(entry.node, worker, entry.leader) {
+            Removal::Removed => Event::TreeEmpty,
+            Removal::Busy if entry.give_up.is_none_or(|at| now < at) => Event::TreeBusy,
+            Removal::Busy => Event::SweepOver,
+        };
+        self.happens(worker, event, now, report);
+    }
+
+    fn forget(&mut self, worker: WorkerId) {
+        self.set_timer(worker, None);
+        if let Some(entry) = self.table.remove(&worker) {
+            if let Some(ids) = self.by_node.get_mut(&entry.node) {
+                ids.remove(&worker);
+            }
+            if self.table.is_empty() {
+                self.trees.all_ended();
+            }
+        }
+    }
+
+    /// At most one timer for each worker.
+    fn set_timer(&mut self, worker: WorkerId, at: Option<Instant>) {
+        let Some(entry) = self.table.get_mut(&worker) else { return };
+        if let Some(before) = std::mem::replace(&mut entry.timer, at) {
+            self.timers.remove(&(before, worker));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, worker));
+        }
+    }
+}
+
+impl Worker {
+    /// SIGTERM; SIGCONT behind it, so that a stopped worker comes to it.
+    fn terminate(&self) {
+        if let Some(process) = &self.process {
+            for signal in [libc::SIGTERM, libc::SIGCONT] {
+                // It can only have ended; then it is about to be reaped.
+                let _ = process.signal(signal);
+            }
+        }
+    }
+
+    fn launched(&mut self, worker: WorkerId) -> Report {
+        let ends = std::mem::take(&mut self.ends);
+        let launched = Launched {
+            request: self.request,
+            worker,
+            os_pid: u32::try_from(self.leader).unwrap_or(0),
+            user: std::mem::take(&mut self.user),
+            stdin: ends.stdin.is_some(),
+            stdout: ends.stdout.is_some(),
+            stderr: ends.stderr.is_some(),
+        };
+        Report::Launched(self.node, launched, ends.into_list())
+    }
+
+    fn failed(&mut self, worker: WorkerId, step: Step, errno: i32) -> Report {
+        // Nobody will ever use them.
+        self.ends = super::Ends::default();
+        Report::Failed(self.node, LaunchFailed { request: self.request, worker, failure: Failure::Step(step, errno) })
+    }
+}
