@@ -1,0 +1,148 @@
+//! Streams: byte for byte, in order, bounded in both directions.
+
+mod common;
+
+use common::{each_otp, pair};
+use erluv_tests::otp::Otp;
+use erluv_tests::proc;
+
+/// Collects what a worker writes: `Read(P, M)` gives the reason of its end and the bytes.
+const READ: &str = "Read = fun(P, M) -> (fun F(L) -> receive {stdout, P, D} -> F([D | L]);
+    {'DOWN', M, _, P, R} -> {R, iolist_to_binary(lists:reverse(L))} end end)([]) end";
+
+#[test]
+fn four_mebibytes_through_cat_come_back_byte_for_byte() {
+    each_otp(|node, _| {
+        node.eval_ok(READ);
+        node.eval_ok("Data = << <<(erlang:phash2(I)):32>> || I <- lists:seq(1, 1048576) >>");
+        node.eval_ok("{P, M} = spawn_monitor(E, erluv, run, [[\"/bin/cat\"], [stdin, stdout]])");
+        // By calls: each is answered when the worker has taken it, so nothing overflows.
+        node.eval_ok(
+            "[ok = gen_server:call(P, {stdin, binary:part(Data, I * 65536, 65536)}, 30000) || I <- lists:seq(0, 63)], P ! {stdin, eof}",
+        );
+        assert_eq!(node.eval_ok("{normal, Back} = Read(P, M), Back =:= Data"), "true");
+    });
+}
+
+#[test]
+fn a_consumer_that_acknowledges_nothing_blocks_the_worker_and_costs_nobody_memory() {
+    each_otp(|node, erluv| {
+        let before = (proc::rss_kib(erluv.main_pid()), proc::rss_kib(erluv.child_pid()));
+        node.eval_ok("{P, M} = spawn_monitor(E, erluv, run, [[\"/usr/bin/yes\"], [stdout, {window, 65536}]])");
+        node.eval_ok(
+            "Got = fun(Enough) -> (fun F(N) when N >= Enough -> N; F(N) -> receive {stdout, P, D} -> F(N + byte_size(D)) after 20000 -> N end end)(0) end",
+        );
+        assert_eq!(node.eval_ok("Got(65536)"), "65536");
+        let os_pid: i32 = node.eval_ok("maps:get(os_pid, gen_server:call(P, info))").parse().unwrap();
+        proc::wait_until("the worker sleeps in its write", || proc::state(os_pid) == 'S');
+        assert_eq!(node.eval_ok("receive {stdout, P, _} -> more after 300 -> blocked end"), "blocked");
+        let after = (proc::rss_kib(erluv.main_pid()), proc::rss_kib(erluv.child_pid()));
+        assert!(after.0 < before.0 + 1024 && after.1 < before.1 + 1024, "{before:?} -> {after:?} KiB");
+        node.eval_ok("P ! {ack, stdout, 65536}");
+        assert_eq!(node.eval_ok("Got(65536)"), "65536");
+        assert_eq!(node.eval_ok("exit(P, kill), receive {'DOWN', M, _, _, R} -> R end"), "{signaled,sigkill}");
+    });
+}
+
+#[test]
+fn a_window_that_is_acknowledged_lets_everything_through() {
+    each_otp(|node, _| {
+        node.eval_ok("{P, M} = spawn_monitor(E, erluv, run, [[\"head\", \"-c\", \"3000001\", \"/dev/zero\"], [stdout, {window, 10000}]])");
+        let sum = node.eval_ok(
+            "(fun F(N) -> receive {stdout, P, D} -> P ! {ack, stdout, byte_size(D)}, F(N + byte_size(D)); {'DOWN', M, _, _, R} -> {R, N} end end)(0)",
+        );
+        assert_eq!(sum, "{normal,3000001}");
+    });
+}
+
+#[test]
+fn the_end_is_told_though_the_last_window_was_never_acknowledged() {
+    each_otp(|node, _| {
+        node.eval_ok("{P, M} = spawn_monitor(E, erluv, run, [\"printf 1234567890\", [stdout, {window, 10}]])");
+        assert_eq!(node.eval_ok("receive {stdout, P, D} -> D end"), "<<\"1234567890\">>");
+        assert_eq!(node.eval_ok("receive {'DOWN', M, _, _, R} -> R after 10000 -> hangs end"), "normal");
+    });
+}
+
+#[test]
+fn a_worker_that_does_not_read_costs_a_notice_or_a_wait_and_never_memory() {
+    each_otp(|node, erluv| {
+        node.eval_ok("{P, M} = spawn_monitor(E, erluv, run, [[\"/bin/sleep\", \"1000\"], [stdin]])");
+        let before = proc::rss_kib(erluv.child_pid());
+        node.eval_ok("[P ! {stdin, binary:copy(<<0>>, 65536)} || _ <- lists:seq(1, 500)], ok");
+        assert_eq!(node.eval_ok("receive {stdin_overflow, P} -> overflow end"), "overflow");
+        let queued: u64 = node.eval_ok("maps:get(queued, gen_server:call(P, info))").parse().unwrap();
+        assert!(queued <= 256 * 1024 + 65536, "{queued} bytes wait");
+        assert!(proc::rss_kib(erluv.child_pid()) < before + 2048);
+        assert!(node.eval("gen_server:call(P, {stdin, <<1>>}, 100)").unwrap_err().contains("timeout"));
+        node.eval_ok("exit(P, kill), receive {'DOWN', M, _, _, _} -> ok end");
+    });
+}
+
+#[test]
+fn input_to_a_worker_that_closed_its_stdin_is_an_error_and_not_its_end() {
+    each_otp(|node, _| {
+        node.eval_ok(
+            "{P, M} = spawn_monitor(E, erluv, run, [\"exec 0<&-; echo closed; sleep 1000\", [stdin, stdout]]), receive {stdout, P, _} -> ok end",
+        );
+        assert_eq!(node.eval_ok("gen_server:call(P, {stdin, <<1>>})"), "{error,stdin_closed}");
+        assert_eq!(node.eval_ok("maps:get(state, gen_server:call(P, info))"), "running");
+        node.eval_ok("{Q, _} = spawn_monitor(E, erluv, run, [[\"/bin/sleep\", \"1000\"]])");
+        assert_eq!(node.eval_ok("gen_server:call(Q, {stdin, <<1>>})"), "{error,stdin_closed}");
+        node.eval_ok("exit(P, kill), exit(Q, kill)");
+    });
+}
+
+#[test]
+fn input_may_be_any_iodata_and_ends_while_output_goes_on() {
+    each_otp(|node, _| {
+        node.eval_ok(READ);
+        node.eval_ok("{P, M} = spawn_monitor(E, erluv, run, [\"wc -c; echo done\", [stdin, stdout]])");
+        node.eval_ok("P ! {stdin, [<<\"abc\">>, \"de\", [$f, [[], \"\\n\"]] | <<\"tail\">>]}, P ! {stdin, \"\"}, P ! {stdin, eof}");
+        assert_eq!(node.eval_ok("Read(P, M)"), "{normal,<<\"11\\ndone\\n\">>}");
+    });
+}
+
+#[test]
+fn a_frame_over_the_limit_is_refused_and_the_connection_goes_on() {
+    each_otp(|node, erluv| {
+        node.eval_ok("{P, M} = spawn_monitor(E, erluv, run, [[\"/bin/cat\"], [stdin, stdout]])");
+        node.eval_ok("Big = binary:copy(<<7>>, 3000000)");
+        assert_eq!(node.eval_ok("gen_server:call(P, {stdin, Big}, 20000)"), "{error,too_large}");
+        assert_eq!(node.eval_ok("gen_server:call({erluv, E}, {run, [Big]}, 20000)"), "{error,too_large}");
+        assert!(
+            node.eval_ok("{Q, MQ} = spawn_monitor(E, erluv, run, [[Big]]), receive {'DOWN', MQ, _, Q, R} -> R end")
+                .starts_with("{refused,{too_large")
+        );
+        assert!(proc::rss_kib(erluv.child_pid()) < 64 * 1024);
+        assert_eq!(node.eval_ok("P ! {stdin, <<\"x\">>}, receive {stdout, P, D} -> D end"), "<<\"x\">>");
+        node.eval_ok("exit(P, kill)");
+    });
+}
+
+#[test]
+fn many_workers_write_at_once_and_none_is_lost_or_mixed() {
+    let (node, _erluv) = pair(Otp::V25, "");
+    node.eval_ok(READ);
+    let all = node.eval_ok(
+        "Me = self(),
+         [spawn(fun() -> {P, M} = spawn_monitor(E, erluv, run, [\"i=0; while [ $i -lt 200 ]; do echo line $i; i=$((i+1)); done\", [stdout]]),
+             Me ! {done, Read(P, M)} end) || _ <- lists:seq(1, 100)],
+         Expected = iolist_to_binary([[\"line \", integer_to_list(I), $\\n] || I <- lists:seq(0, 199)]),
+         [receive {done, R} -> {normal, Expected} =:= R end || _ <- lists:seq(1, 100)]",
+    );
+    assert!(!all.contains("false"), "{all}");
+}
+
+#[test]
+fn s54_a_flood_does_not_starve_an_echo() {
+    let (node, erluv) = pair(Otp::V25, "");
+    node.eval_ok("[spawn(fun() -> {P, _} = spawn_monitor(E, erluv, run, [[\"/usr/bin/yes\"], [stdout, {window, 262144}]]),
+        (fun F() -> receive {stdout, P, D} -> P ! {ack, stdout, byte_size(D)}, F() end end)() end) || _ <- lists:seq(1, 4)]");
+    node.eval_ok("C = spawn(E, erluv, run, [[\"/bin/cat\"], [stdin, stdout]])");
+    node.eval_ok(
+        "[begin C ! {stdin, <<I:32>>}, receive {stdout, C, <<I:32>>} -> ok end end || I <- lists:seq(1, 500)]",
+    );
+    assert_eq!(node.eval_ok("net_adm:ping(E)"), "pong");
+    assert!(proc::rss_kib(erluv.child_pid()) < 32 * 1024);
+}
