@@ -300,8 +300,15 @@ impl Serving {
         [half, link, self.leave_by, self.die_at, self.start_at].into_iter().flatten().min()
     }
 
+    /// Whether a connection is wanted. While there is no child, not before the last one is reaped: the notice says how
+    /// it ended.
     fn wants_link(&self) -> bool {
-        self.held.is_none() && matches!(self.state, State::Starting | State::Serving | State::Down)
+        let state = match self.state {
+            State::Starting | State::Serving => true,
+            State::Down => self.leaving.is_none(),
+            State::Stopping | State::Leaving | State::Over => false,
+        };
+        state && self.held.is_none()
     }
 
     /// What the clock asks for, and what waits to be sent.
