@@ -24,7 +24,7 @@ target=$(target_folder)
 work=$(mktemp -d /tmp/erluv-demo.XXXXXX)
 chmod 755 "$work"
 port=$(free_port)
-epmd_pid= main_pid=
+epmd_pid='' main_pid=''
 finish() {
     [ -z "$main_pid" ] || kill "$main_pid" 2>/dev/null || true
     [ -z "$main_pid" ] || wait "$main_pid" 2>/dev/null || true
@@ -79,7 +79,7 @@ HOME="$work/home" ERL_EPMD_PORT=$port MAIN_PID=$main_pid erl -noinput -start_epm
 title "erluv is told to go"
 kill -TERM "$main_pid"
 wait "$main_pid" && echo "erluv-main ended with 0" || { echo "erluv-main ended with $?"; status=1; }
-main_pid=
+main_pid=''
 
 title "its log"
 cat "$work/log"

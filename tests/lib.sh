@@ -66,5 +66,5 @@ free_port() {
 
 # Prints the folder of the OTP releases that otp.sh makes.
 otp_folder() {
-    echo "${ERLUV_OTP_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/erluv-otp}"
+    echo "${ERLUV_TEST_OTP_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/erluv-otp}"
 }

@@ -2,7 +2,7 @@
 # Makes folders with OTP 27 and 29 of Debian's newer releases, to be entered by chroot: otp27 and otp29 in DIR.
 # The machine's own system is not touched, and only the Erlang runtime with what it links against is fetched.
 #
-#   tests/otp.sh [DIR]          default: $ERLUV_OTP_DIR, else erluv-otp in the cache folder of the user
+#   tests/otp.sh [DIR]          default: $ERLUV_TEST_OTP_DIR, else erluv-otp in the cache folder of the user
 #
 # Needs root (chroot, device nodes), apt and dpkg. A folder that is there is complete and reused: each is made under
 # another name and renamed when its erl has answered. ERLUV_DEBIAN_MIRROR names a mirror other than apt's own.

@@ -37,7 +37,7 @@ pub(crate) struct Order {
     pub(crate) request: RequestId,
     /// The absolute path that is executed.
     pub(crate) path: CString,
-    /// argv, at least argv[0].
+    /// argv: at least the name of the program.
     pub(crate) argv: Vec<CString>,
     /// `NAME=value`, the whole environment.
     pub(crate) env: Vec<CString>,

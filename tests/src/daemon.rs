@@ -14,7 +14,7 @@ use crate::node::Node;
 use crate::proc::{self, Known, wait_for, wait_until};
 
 /// Where cargo has put a program of the workspace that was built with the test program's own profile, or in
-/// `ERLUV_BIN_DIR`.
+/// `ERLUV_TEST_BIN_DIR`.
 ///
 /// # Panics
 /// When it is not there: cargo builds the programs only when asked to.
@@ -25,7 +25,7 @@ pub fn bin(name: &str) -> PathBuf {
         let test = std::env::current_exe().expect("the test program has a path");
         test.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).expect("it is in a folder").to_owned()
     };
-    let path = std::env::var_os("ERLUV_BIN_DIR").map_or_else(beside, PathBuf::from).join(name);
+    let path = std::env::var_os("ERLUV_TEST_BIN_DIR").map_or_else(beside, PathBuf::from).join(name);
     assert!(path.is_file(), "{} is not built: `cargo build --workspace`, with --release if so tested", path.display());
     path
 }

@@ -16,13 +16,13 @@ pub enum Otp {
 
 impl Otp {
     /// The releases that can be used here, oldest first. One that cannot is left out with a line `left out: ...`, or is
-    /// a failed test where `ERLUV_REQUIRE_OTP` is set, as run.sh does for root.
+    /// a failed test where `ERLUV_TEST_REQUIRE_OTP` is set, as run.sh does for root.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let present = [Self::V25, Self::V27, Self::V29].into_iter().filter(|otp| match otp.missing() {
             None => true,
             Some(why) => {
-                assert!(std::env::var_os("ERLUV_REQUIRE_OTP").is_none(), "{why}");
+                assert!(std::env::var_os("ERLUV_TEST_REQUIRE_OTP").is_none(), "{why}");
                 crate::tell("left out", &why);
                 false
             }
@@ -91,10 +91,10 @@ impl Otp {
     }
 }
 
-/// The folder that otp.sh fills: `ERLUV_OTP_DIR`, else erluv-otp in the user's cache folder.
+/// The folder that otp.sh fills: `ERLUV_TEST_OTP_DIR`, else erluv-otp in the user's cache folder.
 fn folder() -> PathBuf {
     let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    named("ERLUV_OTP_DIR")
+    named("ERLUV_TEST_OTP_DIR")
         .or_else(|| named("XDG_CACHE_HOME").map(|cache| cache.join("erluv-otp")))
         .or_else(|| named("HOME").map(|home| home.join(".cache/erluv-otp")))
         .unwrap_or_else(|| PathBuf::from("/var/cache/erluv-otp"))

@@ -88,7 +88,7 @@ fn s46_main_dies_when_nobody_orders_a_respawn() {
     send(erluv.child_pid(), Signal::SIGSEGV);
     assert_eq!(erluv.wait(), 75);
     assert!(!proc::exists(os_pid) && !proc::exists(grandchild));
-    assert!(erluv.log().contains("die_timeout"), "{}", erluv.log());
+    erluv.wait_log("die_timeout");
 }
 
 #[test]

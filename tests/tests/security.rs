@@ -201,3 +201,41 @@ fn s41_s45_the_storm_leaves_nothing() {
     assert_eq!(erluv.terminate(), 0);
     assert_eq!(proc::pids_of("sleep 777"), Vec::<i32>::new());
 }
+
+#[test]
+fn s52_what_the_node_sends_never_ends_child_or_main() {
+    let (node, erluv) = pair(Otp::V25, "");
+    let (main, child) = (erluv.main_pid(), erluv.child_pid());
+    node.eval_ok("Deep = lists:foldl(fun(_, T) -> {T} end, x, lists:seq(1, 10000))");
+    node.eval_ok("Many = lists:seq(1, 300000)");
+    node.eval_ok(r#"P = spawn(E, erluv, run, [["/bin/cat"], [stdin, stdout]])"#);
+    for term in
+        ["Deep", "Many", "self()", "make_ref()", "fun() -> x end", "<<1:3>>", "1.5", "1 bsl 5000", "#{Deep => Many}"]
+    {
+        node.eval_ok(&format!("{{erluv, E}} ! {term}, P ! {term}, P ! {{stdin, {term}}}, ok"));
+        node.eval_ok(&format!("{{net_kernel, E}} ! {{'$gen_call', {{self(), make_ref()}}, {term}}}, ok"));
+        // A call gets an answer, whatever is asked.
+        let answer = node.eval_ok(&format!("element(1, gen_server:call({{erluv, E}}, {term}, 20000))"));
+        assert_eq!(answer, "error", "{term}");
+        let answer = node.eval_ok(&format!("element(1, gen_server:call({{erluv, E}}, {{run, {term}}}, 20000))"));
+        assert_eq!(answer, "error", "{term}");
+    }
+    assert_eq!(node.eval_ok("P ! {stdin, <<\"x\">>}, receive {stdout, P, <<\"x\">>} -> ok end"), "ok");
+    assert_eq!((erluv.main_pid(), erluv.child_pid()), (main, child));
+}
+
+#[test]
+fn s53_main_reaps_and_stays_small_while_child_does_not_read() {
+    let (node, erluv) = pair(Otp::V25, "hang_timeout = \"60s\"");
+    node.eval_ok(r#"[spawn(E, erluv, run, [["/bin/sleep", "1000"]]) || _ <- lists:seq(1, 200)]"#);
+    proc::wait_until("they run", || erluv.worker_pids().len() == 200);
+    let before = proc::rss_kib(erluv.main_pid());
+    proc::signal(erluv.child_pid(), nix::sys::signal::Signal::SIGSTOP);
+    for worker in erluv.worker_pids() {
+        proc::signal(worker, nix::sys::signal::Signal::SIGKILL);
+    }
+    proc::wait_until("all are reaped", || erluv.worker_pids().is_empty());
+    assert!(proc::rss_kib(erluv.main_pid()) < before + 2048);
+    proc::signal(erluv.child_pid(), nix::sys::signal::Signal::SIGCONT);
+    node.wait_eval("gen_server:call({erluv, E}, workers)", "[]");
+}

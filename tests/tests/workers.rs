@@ -196,7 +196,7 @@ fn s43_the_end_of_its_owner_ends_a_worker_whatever_the_reason() {
 }
 
 #[test]
-fn processes_that_are_not_there_are_noproc_and_nobody_hangs() {
+fn s57_processes_that_are_not_there_are_noproc_and_nobody_hangs() {
     each_otp(|node, _| {
         assert_eq!(node.eval_ok("net_adm:ping(E)"), "pong");
         node.eval_ok("process_flag(trap_exit, true)");

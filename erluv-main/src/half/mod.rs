@@ -175,3 +175,6 @@ impl Half {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

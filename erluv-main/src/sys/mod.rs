@@ -4,7 +4,7 @@
 //! - [`plan`]: what a process is to become, prepared whole before the fork.
 //! - [`forked`]: what runs between fork and exec, in the forked process.
 //! - [`half`]: making erluv-child.
-//! - [`detach`]: becoming a daemon.
+//! - [`mod@detach`]: becoming a daemon.
 //! - [`prepare`]: what main does to itself before anything else.
 //! - `os`: what differs between systems (`linux.rs`, `bsd.rs`).
 

@@ -148,7 +148,7 @@ fn s15_a_worker_has_descriptors_0_to_2_and_no_other() {
 #[test]
 fn s15_pipes_that_are_descriptors_0_to_2_of_main_reach_the_worker() {
     alone_as_root(|| {
-        let stderr = nix::unistd::dup(io::stderr()).unwrap();
+        let stderr = io::stderr().as_fd().try_clone_to_owned().unwrap();
         // Every combination of free numbers gives pipes and /dev/null other places.
         for closed in [vec![0], vec![1, 2], vec![0, 1, 2], vec![0, 2], vec![1]] {
             for fd in &closed {
@@ -181,7 +181,7 @@ fn s15_pipes_that_are_descriptors_0_to_2_of_main_reach_the_worker() {
 #[test]
 fn s15_sources_that_are_each_other_s_targets_change_places() {
     alone_as_root(|| {
-        let stderr = nix::unistd::dup(io::stderr()).unwrap();
+        let stderr = io::stderr().as_fd().try_clone_to_owned().unwrap();
         let (input, mut feed) = io::pipe().unwrap();
         let (mut out, write_out) = io::pipe().unwrap();
         let (mut err, write_err) = io::pipe().unwrap();
