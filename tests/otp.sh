@@ -5,7 +5,7 @@
 #   tests/otp.sh [DIR]          default: $ERLUV_TEST_OTP_DIR, else erluv-otp in the cache folder of the user
 #
 # Needs root (chroot, device nodes), apt and dpkg. A folder that is there is complete and reused: each is made under
-# another name and renamed when its erl has answered. ERLUV_DEBIAN_MIRROR names a mirror other than apt's own.
+# another name and renamed when its erl has answered. ERLUV_TEST_MIRROR names a mirror other than apt's own.
 set -eu
 
 . "$(dirname "$0")/lib.sh"
@@ -29,8 +29,8 @@ trap 'exit 1' HUP INT TERM
 
 # The mirror that apt uses for Debian itself; other sources (security, third parties) lack the suites that are wanted.
 mirror() {
-    if [ -n "${ERLUV_DEBIAN_MIRROR:-}" ]; then
-        echo "$ERLUV_DEBIAN_MIRROR"
+    if [ -n "${ERLUV_TEST_MIRROR:-}" ]; then
+        echo "$ERLUV_TEST_MIRROR"
         return
     fi
     # shellcheck disable=SC2016 # apt's own variable

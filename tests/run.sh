@@ -79,10 +79,10 @@ dependencies() {
     deny=$(cargo_deny) || { left_out "licences, bans and sources of the dependencies: no cargo-deny"; return 0; }
     "$deny" --locked check licenses bans sources
     # The database of advisories is a repository of its own, not in any package registry: fetched only where asked for.
-    if [ -n "${ERLUV_ADVISORIES:-}" ]; then
+    if [ -n "${ERLUV_TEST_ADVISORIES:-}" ]; then
         "$deny" --locked check advisories
     else
-        left_out "advisories: their database is fetched from the network only with ERLUV_ADVISORIES=1"
+        left_out "advisories: their database is fetched from the network only with ERLUV_TEST_ADVISORIES=1"
     fi
 }
 

@@ -65,6 +65,7 @@ fn s12_s13_s29_a_worker_has_no_capabilities_and_clean_signals() {
 
 #[test]
 fn s15_child_and_worker_have_exactly_their_descriptors() {
+    needs_root!();
     let node = Node::start(Otp::V25);
     // Strays of whoever starts it.
     let erluv =
@@ -88,6 +89,7 @@ fn s15_child_and_worker_have_exactly_their_descriptors() {
 
 #[test]
 fn s27_nothing_of_mains_environment_reaches_child_or_worker() {
+    needs_root!();
     let node = Node::start(Otp::V25);
     let erluv = Daemon::of(&node)
         .shell("LD_PRELOAD= GLIBC_TUNABLES=glibc.malloc.check=0 ERL_FLAGS=-x SECRET_OF_MAIN=1 exec \"$@\"")
@@ -168,6 +170,7 @@ fn s36_s76_main_and_child_are_not_dumpable() {
 
 #[test]
 fn s63_nothing_listens() {
+    needs_root!();
     let (_node, erluv) = pair(Otp::V25, "");
     for pid in [erluv.main_pid(), erluv.child_pid()] {
         assert_eq!(proc::listening_sockets(pid), 0);

@@ -236,6 +236,16 @@ fn no_epmd_and_no_node_are_told_once_and_tried_again() {
 }
 
 #[test]
+fn a_fixed_port_needs_no_epmd() {
+    let node = Node::start(Otp::V25);
+    let port = node.eval_ok(
+        "{port, Port, _} = erl_epmd:port_please(hd(string:lexemes(atom_to_list(node()), \"@\")), \"127.0.0.1\"), Port",
+    );
+    let erluv = Daemon::of(&node).arg("-o").arg("epmd_port=1").arg("-o").arg(&format!("node_port={port}")).start();
+    meet(&node, &erluv);
+}
+
+#[test]
 fn a_node_that_comes_late_is_served() {
     let node = Node::start(Otp::V25);
     node.stop();
@@ -247,6 +257,7 @@ fn a_node_that_comes_late_is_served() {
 
 #[test]
 fn s17_it_starts_without_any_standard_descriptor() {
+    needs_root!();
     let node = Node::start(Otp::V25);
     let erluv = Daemon::of(&node).shell("exec \"$@\" <&- >&-").start();
     meet(&node, &erluv);

@@ -28,6 +28,7 @@ fn four_mebibytes_through_cat_come_back_byte_for_byte() {
 fn a_consumer_that_acknowledges_nothing_blocks_the_worker_and_costs_nobody_memory() {
     each_otp(|node, erluv| {
         let before = (proc::rss_kib(erluv.main_pid()), proc::rss_kib(erluv.child_pid()));
+        node.eval_ok("Binaries = erlang:memory(binary)");
         node.eval_ok("{P, M} = spawn_monitor(E, erluv, run, [[\"/usr/bin/yes\"], [stdout, {window, 65536}]])");
         node.eval_ok(
             "Got = fun(Enough) -> (fun F(N) when N >= Enough -> N; F(N) -> receive {stdout, P, D} -> F(N + byte_size(D)) after 20000 -> N end end)(0) end",
@@ -38,6 +39,7 @@ fn a_consumer_that_acknowledges_nothing_blocks_the_worker_and_costs_nobody_memor
         assert_eq!(node.eval_ok("receive {stdout, P, _} -> more after 300 -> blocked end"), "blocked");
         let after = (proc::rss_kib(erluv.main_pid()), proc::rss_kib(erluv.child_pid()));
         assert!(after.0 < before.0 + 1024 && after.1 < before.1 + 1024, "{before:?} -> {after:?} KiB");
+        assert_eq!(node.eval_ok("erlang:memory(binary) - Binaries < 1048576"), "true");
         node.eval_ok("P ! {ack, stdout, 65536}");
         assert_eq!(node.eval_ok("Got(65536)"), "65536");
         assert_eq!(node.eval_ok("exit(P, kill), receive {'DOWN', M, _, _, R} -> R end"), "{signaled,sigkill}");
