@@ -66,8 +66,8 @@ impl Daemon {
         if !late && !self.servings.iter().all(Serving::is_over) {
             return None;
         }
-        let gave_up = self.leave_by.is_none() && self.servings.iter().any(Serving::gave_up);
-        Some(if gave_up { exit::TEMPFAIL } else { exit::OK })
+        let gave_up = self.servings.iter().find_map(Serving::gave_up).filter(|_| self.leave_by.is_none());
+        Some(gave_up.unwrap_or(exit::OK))
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {

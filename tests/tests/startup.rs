@@ -208,6 +208,18 @@ fn s35_a_child_that_others_could_have_written_is_refused() {
 }
 
 #[test]
+fn a_child_that_cannot_be_confined_ends_main_at_once_and_says_why() {
+    needs_root!();
+    let folder = Folder::new();
+    let full = folder.folder("full", 0o755);
+    std::fs::write(full.join("something"), "").unwrap();
+    let mut erluv = Daemon::alone().arg("-o").arg(&format!("chroot={}", full.display())).start();
+    assert_eq!(erluv.wait(), 78);
+    erluv.wait_log("does not get ready");
+    assert!(erluv.log().contains("empty folder"), "{}", erluv.log());
+}
+
+#[test]
 fn s34_child_refuses_to_be_run_by_hand() {
     let output = Command::new(bin("erluv-child")).stdin(Stdio::null()).output().unwrap();
     let (code, error) = said(output);

@@ -16,6 +16,9 @@ use crate::settings::SandboxNeed;
 use crate::tokens;
 use crate::workers::{LaunchOutcome, Report};
 
+/// Frames of one child that are heard before others have their turn.
+const FRAMES_IN_A_TURN: usize = 256;
+
 impl Serving {
     /// A worker of this node has something to report.
     pub(crate) fn report(&mut self, report: Report, shared: &mut Shared<'_>) {
@@ -28,11 +31,17 @@ impl Serving {
         self.say(&frame, descriptors, shared);
     }
 
-    /// The control socket has something to say.
+    /// The control socket has something to say: so many frames are heard in one turn, so that a child that never stops
+    /// costs nobody else their turn.
     pub(crate) fn control_ready(&mut self, shared: &mut Shared<'_>) {
-        while let Some(half) = &mut self.half {
+        self.unheard = true;
+        for _ in 0..FRAMES_IN_A_TURN {
+            let Some(half) = &mut self.half else { return };
             match half.hear() {
-                Ok(None) => return,
+                Ok(None) => {
+                    self.unheard = false;
+                    return;
+                }
                 Ok(Some(frame)) => self.child_says(frame, shared),
                 Err(loss) => return self.lose(loss, shared),
             }
@@ -78,6 +87,7 @@ impl Serving {
         for what in lacks {
             log::warn!("{}: child's confinement lacks: {what}", self.node.peer);
         }
+        self.was_ready = true;
         self.event(Event::Ready, shared);
     }
 

@@ -18,6 +18,7 @@ use serde_bytes::ByteBuf;
 
 use crate::attendant::{Attendant, End};
 use crate::cookie;
+use crate::exit;
 use crate::half::life::{self, Effect, Event, State};
 use crate::half::{Half, Loss};
 use crate::link::Link;
@@ -69,6 +70,10 @@ pub(crate) struct Serving {
     leaving: Option<Process>,
     /// When a child that was to go by itself is killed.
     leave_by: Option<Instant>,
+    /// Some child has got ready once.
+    was_ready: bool,
+    /// Its control socket may have more to say than was heard in this turn.
+    unheard: bool,
     link: Link,
     held: Option<Held>,
     creation: Creation,
@@ -102,6 +107,8 @@ impl Serving {
             half: None,
             leaving: None,
             leave_by: None,
+            was_ready: false,
+            unheard: false,
             link,
             held: None,
             creation,
@@ -129,9 +136,16 @@ impl Serving {
         self.held.is_some() || !self.last_complaint.is_empty()
     }
 
-    /// Whether this node was given up because no order came.
-    pub(crate) fn gave_up(&self) -> bool {
-        self.state == State::Over && self.loss.is_some()
+    /// Where this node was given up: the exit code that says why. No order came, or no child ever got ready.
+    pub(crate) fn gave_up(&self) -> Option<u8> {
+        if self.state != State::Over || self.loss.is_none() {
+            return None;
+        }
+        Some(match (self.was_ready, self.end) {
+            (true, _) => exit::TEMPFAIL,
+            (false, Some(End::Code(exit::CONFIG))) => exit::CONFIG,
+            (false, _) => exit::OSERR,
+        })
     }
 
     /// Something happens in the life of the child.
@@ -150,13 +164,7 @@ impl Serving {
                 Effect::Respawn => self.respawn(shared.now),
                 Effect::StopWorkers => self.stop_workers(shared),
                 Effect::AwaitLeave => self.leave_by = shared.now.checked_add(LEAVE),
-                Effect::GiveUp => {
-                    log::error!(
-                        "{}: no order to respawn within {:?} (die_timeout): giving up",
-                        self.node.peer,
-                        self.node.die_timeout
-                    );
-                }
+                Effect::GiveUp => log::error!("{}: giving up", self.node.peer),
             }
         }
     }
@@ -170,6 +178,11 @@ impl Serving {
             self.end = None;
         }
         self.event(Event::Lost, shared);
+        if self.state == State::Down && !self.was_ready {
+            // What keeps the very first child from getting ready will keep the next one, too.
+            log::error!("{}: erluv-child does not get ready: what it has logged says why", self.node.peer);
+            self.event(Event::TimeOver, shared);
+        }
     }
 
     /// Main shuts the connection the moment that child is lost: the node sees links and monitors break (S-21).
@@ -297,7 +310,8 @@ impl Serving {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let half = self.half.as_ref().and_then(|half| half.next_deadline(self.node.hang_timeout));
         let link = if self.wants_link() { self.link.next_deadline() } else { None };
-        [half, link, self.leave_by, self.die_at, self.start_at].into_iter().flatten().min()
+        let unheard = self.unheard.then(Instant::now).filter(|_| self.half.is_some());
+        [half, link, unheard, self.leave_by, self.die_at, self.start_at].into_iter().flatten().min()
     }
 
     /// Whether a connection is wanted. While there is no child, not before the last one is reaped: the notice says how
@@ -314,10 +328,15 @@ impl Serving {
     /// What the clock asks for, and what waits to be sent.
     pub(crate) fn due(&mut self, shared: &mut Shared<'_>) {
         let now = shared.now;
+        if self.unheard {
+            self.control_ready(shared);
+        }
         if self.state == State::Starting && self.start_at.is_some_and(|at| at <= now) {
             self.start_child(shared);
         }
         if self.state == State::Down && self.die_at.is_some_and(|at| at <= now) {
+            let waited = self.node.die_timeout;
+            log::error!("{}: no order to respawn within {waited:?} (die_timeout)", self.node.peer);
             self.event(Event::TimeOver, shared);
         }
         if self.wants_link()
