@@ -136,6 +136,8 @@ pub enum Failure {
 pub enum Step {
     /// Making the pipes of the worker's streams.
     Pipe = 1,
+    /// Making the worker's terminal.
+    Terminal = 17,
     /// Making the worker's control group.
     Cgroup = 2,
     /// Making the process.
@@ -164,14 +166,19 @@ pub enum Step {
     NoNewPrivs = 14,
     /// The working folder.
     Chdir = 15,
+    /// Opening the files that its streams come from or go to.
+    Redirect = 18,
+    /// Priority.
+    Nice = 19,
     /// Executing the program.
     Exec = 16,
 }
 
 impl Step {
     /// All steps, in their order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Pipe,
+        Self::Terminal,
         Self::Cgroup,
         Self::Fork,
         Self::Descriptors,
@@ -186,6 +193,8 @@ impl Step {
         Self::Deathsig,
         Self::NoNewPrivs,
         Self::Chdir,
+        Self::Redirect,
+        Self::Nice,
         Self::Exec,
     ];
 
@@ -212,6 +221,9 @@ impl Step {
             Self::Deathsig => "deathsig",
             Self::NoNewPrivs => "no_new_privs",
             Self::Chdir => "chdir",
+            Self::Terminal => "terminal",
+            Self::Redirect => "open",
+            Self::Nice => "nice",
             Self::Exec => "exec",
         }
     }
@@ -226,6 +238,8 @@ pub struct Exited {
     pub status: ExitStatus,
     /// What it used.
     pub usage: Usage,
+    /// The system killed it, or something that it started, for want of memory.
+    pub oom: bool,
 }
 
 /// The end of a process.
