@@ -136,7 +136,7 @@ pub enum Failure {
 pub enum Step {
     /// Making the pipes of the worker's streams.
     Pipe = 1,
-    /// Making the worker's terminal.
+    /// Making the worker's terminal; after `Setsid`, making it the controlling one.
     Terminal = 17,
     /// Making the worker's control group.
     Cgroup = 2,
@@ -150,6 +150,8 @@ pub enum Step {
     Setsid = 6,
     /// Resource limits.
     Setrlimit = 7,
+    /// Priority.
+    Nice = 19,
     /// The capability bounding set.
     Capabilities = 8,
     /// Supplementary groups.
@@ -168,8 +170,6 @@ pub enum Step {
     Chdir = 15,
     /// Opening the files that its streams come from or go to.
     Redirect = 18,
-    /// Priority.
-    Nice = 19,
     /// Executing the program.
     Exec = 16,
 }
@@ -185,6 +185,7 @@ impl Step {
         Self::Signals,
         Self::Setsid,
         Self::Setrlimit,
+        Self::Nice,
         Self::Capabilities,
         Self::Setgroups,
         Self::Setgid,
@@ -194,7 +195,6 @@ impl Step {
         Self::NoNewPrivs,
         Self::Chdir,
         Self::Redirect,
-        Self::Nice,
         Self::Exec,
     ];
 
