@@ -1,15 +1,17 @@
-//! From an order of policy to a process on its way to its exec: pipes, plan, fork.
+//! From an order of policy to a process on its way to its exec: pipes, terminal, plan, fork. Files are not opened here:
+//! the forked process does that, as the worker's user.
 
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use erluv_proto::ipc::{InputFrom, OutputTo, Step};
+use erluv_proto::ipc::Step;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::order::Order;
+use crate::order::{Input, Order, Output};
 use crate::sys::{Plan, Process, spawn};
+use crate::terminal::{self, Pair};
 
 /// The step before the fork that failed, or the fork, and its errno.
 pub(crate) type Unlaunched = (Step, i32);
@@ -20,18 +22,18 @@ pub(crate) struct Forked {
     pub(crate) process: Process,
     /// The read end of its error pipe, not blocking.
     pub(crate) error: OwnedFd,
-    /// The node's ends of its pipes, not blocking.
+    /// The node's ends of its streams, not blocking.
     pub(crate) ends: Ends,
 }
 
-/// The node's ends of a worker's pipes.
+/// The node's ends of a worker's streams: of a pipe each, or copies of the side of its terminal that it does not see.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
-    /// The write end of its stdin.
+    /// To write its stdin to.
     pub(crate) stdin: Option<OwnedFd>,
-    /// The read end of its stdout.
+    /// To read its stdout from; of a terminal, stderr, too.
     pub(crate) stdout: Option<OwnedFd>,
-    /// The read end of its stderr.
+    /// To read its stderr from.
     pub(crate) stderr: Option<OwnedFd>,
 }
 
@@ -62,58 +64,88 @@ pub(crate) fn launch(
 ) -> Result<Forked, Unlaunched> {
     let at = |step| move |error: io::Error| (step, error.raw_os_error().unwrap_or(libc::EIO));
     let (answer, error) = pipe().map_err(at(Step::Pipe))?;
-    let Streams { ends, stdin, stdout, stderr } = Streams::open(order).map_err(at(Step::Pipe))?;
     unblock(&answer).map_err(at(Step::Pipe))?;
-    let (own_out, own_err) = (stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd));
+    let pair = order.terminal.as_ref().map(|wanted| terminal::open(wanted, order.identity.as_ref()));
+    let Streams { ends, stdin, stdout, stderr, slave } =
+        Streams::open(order, pair.transpose().map_err(at(Step::Terminal))?).map_err(at(Step::Pipe))?;
+    let slave = slave.as_ref().map(AsFd::as_fd);
+    let own_in = match &order.stdin {
+        Input::Null | Input::File(_) => None,
+        Input::Pipe => stdin.as_ref().map(AsFd::as_fd),
+        Input::Terminal => slave,
+    };
+    let own_out = own(&order.stdout, stdout.as_ref(), slave);
+    let own_err = own(&order.stderr, stderr.as_ref(), slave);
     let descriptors = vec![
-        stdin.as_ref().map_or(null, AsFd::as_fd),
-        target(order.stdout, own_out, own_err).unwrap_or(null),
-        target(order.stderr, own_err, own_out).unwrap_or(null),
+        own_in.unwrap_or(null),
+        target(&order.stdout, own_out, own_err).unwrap_or(null),
+        target(&order.stderr, own_err, own_out).unwrap_or(null),
     ];
     let plan = Plan::worker(order, descriptors, error.as_fd()).map_err(at(Step::Fork))?;
     let process = spawn(&plan, cgroup).map_err(at(Step::Fork))?;
     Ok(Forked { process, error: answer, ends })
 }
 
-/// The worker's end that an output stream goes to; `None` is `/dev/null`.
-fn target<'f>(to: OutputTo, own: Option<BorrowedFd<'f>>, other: Option<BorrowedFd<'f>>) -> Option<BorrowedFd<'f>> {
+/// What an output stream is by itself. For a file, `/dev/null` keeps the place until the worker opens it.
+fn own<'f>(to: &Output, pipe: Option<&'f OwnedFd>, slave: Option<BorrowedFd<'f>>) -> Option<BorrowedFd<'f>> {
     match to {
-        OutputTo::Null => None,
-        OutputTo::Pipe => own,
-        OutputTo::Other => other,
+        Output::Null | Output::Other | Output::File(_) => None,
+        Output::Pipe => pipe.map(AsFd::as_fd),
+        Output::Terminal => slave,
     }
 }
 
-/// Both sides of a worker's streams, where they are pipes.
+/// The worker's end that an output stream goes to; `None` is `/dev/null`.
+fn target<'f>(to: &Output, own: Option<BorrowedFd<'f>>, other: Option<BorrowedFd<'f>>) -> Option<BorrowedFd<'f>> {
+    match to {
+        Output::Other => other,
+        Output::Null | Output::Pipe | Output::File(_) | Output::Terminal => own,
+    }
+}
+
+/// Both sides of a worker's streams.
 struct Streams {
     ends: Ends,
     stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
+    slave: Option<OwnedFd>,
 }
 
 impl Streams {
-    fn open(order: &Order) -> io::Result<Self> {
+    fn open(order: &Order, pair: Option<Pair>) -> io::Result<Self> {
+        let (master, slave) = pair.map(|pair| (pair.master, pair.slave)).unzip();
+        let copy = || master.as_ref().map(OwnedFd::try_clone).transpose();
         let mut ends = Ends::default();
         let stdin = match order.stdin {
-            InputFrom::Null => None,
-            InputFrom::Pipe => {
+            Input::Null | Input::File(_) => None,
+            Input::Pipe => {
                 let (read, write) = pipe()?;
                 unblock(&write)?;
                 ends.stdin = Some(write);
                 Some(read)
             }
+            Input::Terminal => {
+                ends.stdin = copy()?;
+                None
+            }
         };
-        let stdout = output(order.stdout, &mut ends.stdout)?;
-        let stderr = output(order.stderr, &mut ends.stderr)?;
-        Ok(Self { ends, stdin, stdout, stderr })
+        let stdout = output(&order.stdout, &mut ends.stdout)?;
+        let stderr = output(&order.stderr, &mut ends.stderr)?;
+        // One reader is enough for a terminal, whichever streams it is.
+        match (&order.stdout, &order.stderr) {
+            (Output::Terminal, _) => ends.stdout = copy()?,
+            (_, Output::Terminal) => ends.stderr = copy()?,
+            (_, _) => {}
+        }
+        Ok(Self { ends, stdin, stdout, stderr, slave })
     }
 }
 
-fn output(to: OutputTo, end: &mut Option<OwnedFd>) -> io::Result<Option<OwnedFd>> {
+fn output(to: &Output, end: &mut Option<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     match to {
-        OutputTo::Null | OutputTo::Other => Ok(None),
-        OutputTo::Pipe => {
+        Output::Null | Output::Other | Output::File(_) | Output::Terminal => Ok(None),
+        Output::Pipe => {
             let (read, write) = pipe()?;
             unblock(&read)?;
             *end = Some(read);
@@ -128,7 +160,7 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// This end only: the other end of a pipe has flags of its own, and a worker expects to be blocked.
-fn unblock(end: &OwnedFd) -> io::Result<()> {
+pub(crate) fn unblock(end: &OwnedFd) -> io::Result<()> {
     let flags = fcntl_getfl(end)?;
     Ok(fcntl_setfl(end, flags | OFlags::NONBLOCK)?)
 }

@@ -27,6 +27,7 @@ mod serving;
 mod settings;
 mod start_half;
 mod sys;
+mod terminal;
 mod tokens;
 mod tree;
 mod worker;

@@ -4,7 +4,6 @@
 use std::ffi::CString;
 
 use erluv_proto::ids::RequestId;
-use erluv_proto::ipc::{InputFrom, OutputTo};
 
 /// Which of main's nodes something belongs to: the place of the node in the configuration, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +29,66 @@ pub(crate) struct Rlimit {
     pub(crate) hard: u64,
 }
 
+/// Where a worker's stdin comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// `/dev/null`.
+    Null,
+    /// A pipe whose write end goes to erluv-child.
+    Pipe,
+    /// A file, which the worker's own user opens; relative to the working folder where it is not absolute.
+    File(CString),
+    /// The worker's terminal.
+    Terminal,
+}
+
+/// Where an output stream of a worker goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// `/dev/null`.
+    Null,
+    /// A pipe whose read end goes to erluv-child.
+    Pipe,
+    /// Wherever the other one goes.
+    Other,
+    /// A file.
+    File(OutputFile),
+    /// The worker's terminal.
+    Terminal,
+}
+
+/// A file for output, which the worker's own user opens or makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OutputFile {
+    /// Relative to the working folder where it is not absolute.
+    pub(crate) path: CString,
+    /// Written at its end; otherwise it is emptied first.
+    pub(crate) append: bool,
+    /// The mode of a new one, before the umask.
+    pub(crate) mode: u32,
+}
+
+/// A terminal for a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Terminal {
+    pub(crate) rows: u16,
+    pub(crate) columns: u16,
+    pub(crate) echo: bool,
+    /// As [`erluv_proto::terminal::apply`] takes them, in this order; each has passed its check.
+    pub(crate) settings: Vec<(String, u32)>,
+}
+
+/// How a worker is told to end before it is killed.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// SIGTERM to it.
+    Signal,
+    /// SIGTERM to its process group.
+    SignalGroup,
+    /// Nothing: this is run beside it instead, with its process id in `CHILD_PID`.
+    Command(Box<Order>),
+}
+
 /// A launch that policy has let pass.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -45,10 +104,15 @@ pub(crate) struct Order {
     pub(crate) cwd: CString,
     /// Whom to become; `None` where main has no privilege to change users: the worker runs as main does.
     pub(crate) identity: Option<Identity>,
-    pub(crate) stdin: InputFrom,
-    pub(crate) stdout: OutputTo,
-    pub(crate) stderr: OutputTo,
+    pub(crate) stdin: Input,
+    pub(crate) stdout: Output,
+    pub(crate) stderr: Output,
+    /// There where one of the streams is one, and only there.
+    pub(crate) terminal: Option<Terminal>,
     pub(crate) umask: u32,
     pub(crate) rlimits: Vec<Rlimit>,
+    /// The priority, -20 to 19; main's own where none is named.
+    pub(crate) nice: Option<i32>,
     pub(crate) no_new_privs: bool,
+    pub(crate) ending: Ending,
 }

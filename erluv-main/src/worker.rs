@@ -57,7 +57,7 @@ pub(crate) enum Effect {
     TellAborted,
     /// Tell the node how it ended.
     TellExited,
-    /// SIGTERM, and SIGCONT so that a stopped one takes it.
+    /// SIGTERM, and SIGCONT so that a stopped one takes it; or what the request has in their place.
     Terminate,
     /// Have the grace end when the request says, or earlier if it does already.
     StartGrace,

@@ -4,10 +4,14 @@
 //! Nothing here knows bytes of a worker, and nothing that comes from erluv-child names a process but by the id that
 //! main gave it (S-38). Each event costs a few look-ups in ordered tables, however many workers there are.
 
+mod ask;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 pub(crate) mod bench;
 mod end;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod option_tests;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;
@@ -21,7 +25,7 @@ use erluv_proto::ids::{RequestId, WorkerId};
 use erluv_proto::ipc::{self, Exited, Failure, LaunchFailed, Step};
 
 use crate::launch::{self, Ends};
-use crate::order::{NodeIndex, Order};
+use crate::order::{Ending, NodeIndex, Order};
 use crate::sys::{Process, Reaped};
 use crate::tree::Trees;
 use crate::worker::{Event, State};
@@ -76,6 +80,11 @@ struct Worker {
     error: Option<OwnedFd>,
     /// Until they are handed over.
     ends: Ends,
+    /// How it is asked to end, and the command that does so, from its fork until it is reaped.
+    ending: Ending,
+    killer: Option<Process>,
+    /// The system has killed something in its tree for want of memory.
+    oom: bool,
     /// The step that failed.
     failure: Option<(Step, i32)>,
     started: Instant,
@@ -100,6 +109,8 @@ pub(crate) struct Workers {
     table: BTreeMap<WorkerId, Worker>,
     /// Process ids of those that are not reaped.
     by_pid: HashMap<i32, WorkerId>,
+    /// Those of the commands that end workers, until they are reaped.
+    killers: HashMap<i32, WorkerId>,
     by_node: BTreeMap<NodeIndex, BTreeSet<WorkerId>>,
     timers: BTreeSet<(Instant, WorkerId)>,
 }
@@ -113,6 +124,7 @@ impl Workers {
             next_id: first_id,
             table: BTreeMap::new(),
             by_pid: HashMap::new(),
+            killers: HashMap::new(),
             by_node: BTreeMap::new(),
             timers: BTreeSet::new(),
         }
@@ -151,6 +163,9 @@ impl Workers {
             process: Some(process),
             error: None,
             ends,
+            ending: order.ending,
+            killer: None,
+            oom: false,
             failure: None,
             started: now,
             ended: None,
@@ -258,6 +273,7 @@ impl Workers {
     pub(crate) fn close(self) {
         for (worker, entry) in &self.table {
             self.trees.kill(entry.node, *worker, entry.process.as_ref());
+            ask::kill_killer(entry.killer.as_ref());
         }
         self.trees.close();
     }

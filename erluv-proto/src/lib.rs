@@ -5,6 +5,7 @@
 //!   messages.
 //! - [`ipc`]: the frames between erluv-main and erluv-child.
 //! - [`ids`]: the newtypes that all of them use.
+//! - [`terminal`]: the settings of a terminal by name.
 //!
 //! The Erlang half of the protocol stands in `erlang/` beside this crate's sources.
 
@@ -15,3 +16,4 @@ pub mod dist;
 pub mod etf;
 pub mod ids;
 pub mod ipc;
+pub mod terminal;

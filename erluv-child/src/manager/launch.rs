@@ -215,6 +215,14 @@ fn split(run: Run<'_>, request: RequestId, asked: Asked, from: Bytes, kill_timeo
         stdin: if run.stdin { InputFrom::Pipe } else { InputFrom::Null },
         stdout: place(run.stdout),
         stderr: place(run.stderr),
+        executable: None,
+        nice: None,
+        umask: None,
+        group: None,
+        limits: Vec::new(),
+        terminal: None,
+        kill: None,
+        kill_group: false,
         asker,
     };
     (launch, pending)

@@ -1,17 +1,19 @@
 //! What a node may ask. Every launch request of erluv-child is held against it by erluv-main, whole and anew, whatever
 //! child has looked at before (S-56); what passes becomes an [`Order`]. A node can only ask for less than this.
 
+mod bounds;
 mod env;
 mod programs;
+mod streams;
 
 use std::ffi::CString;
 
-use erluv_proto::ipc::{Failure, Launch, OutputTo, Program, Step};
+use erluv_proto::ipc::{Failure, Launch, Program, Step};
 use serde_bytes::ByteBuf;
 
 use crate::identity::Roles;
 use crate::log::clean;
-use crate::order::{Identity, NodeIndex, Order};
+use crate::order::{Ending, Identity, Input, NodeIndex, Order, Output};
 use crate::settings::{ConfigError, Profile, Settings, WorkersSettings};
 use env::EnvRules;
 use programs::Programs;
@@ -42,6 +44,7 @@ pub(crate) struct Policy {
     env: EnvRules,
     /// The bytes of arguments and environment together, each with its NUL.
     max_bytes: usize,
+    nice_min: i8,
     profile: Profile,
 }
 
@@ -67,6 +70,7 @@ impl Policy {
             shell: workers.shell,
             env: EnvRules::new(&workers.env).map_err(|what| ConfigError::rule("workers.env", what))?,
             max_bytes: workers.max_args_bytes,
+            nice_min: workers.nice_min,
             profile: workers.profile.clone(),
         })
     }
@@ -79,16 +83,16 @@ impl Policy {
         if running >= self.max {
             return Err(refused("max", format!("{running} workers run, {} may", self.max).as_bytes()));
         }
-        if launch.stdout == OutputTo::Other && launch.stderr == OutputTo::Other {
-            return Err(refused("stdout", b"stdout and stderr each go to the other"));
-        }
+        bounds::group(launch.group)?;
         let identity = self.user(launch.user.as_deref())?;
         self.check_size(&launch)?;
         let env = launch.env.into_iter();
         let env = self.env.check(env.map(|(name, value)| (name.into_vec(), value.into_vec())))?;
         let cwd = working_folder(launch.cwd)?;
-        let (path, argv) = self.program(launch.program)?;
-        Ok(Order {
+        let (path, argv) = self.program(launch.program, launch.executable)?;
+        let streams::Streams { stdin, stdout, stderr, terminal } =
+            streams::check(launch.stdin, launch.stdout, launch.stderr, launch.terminal)?;
+        let order = Order {
             node,
             request: launch.request,
             path,
@@ -96,13 +100,46 @@ impl Policy {
             env,
             cwd,
             identity,
-            stdin: launch.stdin,
-            stdout: launch.stdout,
-            stderr: launch.stderr,
-            umask: self.profile.umask,
-            rlimits: self.profile.rlimits.clone(),
+            stdin,
+            stdout,
+            stderr,
+            terminal,
+            umask: bounds::umask(launch.umask, self.profile.umask)?,
+            rlimits: bounds::limits(&self.profile.rlimits, launch.limits)?,
+            nice: bounds::nice(launch.nice, self.nice_min)?,
             no_new_privs: self.profile.no_new_privs,
-        })
+            ending: if launch.kill_group { Ending::SignalGroup } else { Ending::Signal },
+        };
+        match launch.kill {
+            None => Ok(order),
+            Some(line) => Ok(Order { ending: self.command(&order, line)?, ..order }),
+        }
+    }
+
+    /// What ends a worker by a line for the shell: run as the worker itself is, with nothing but what it has to know.
+    fn command(&self, worker: &Order, line: ByteBuf) -> Result<Ending, Failure> {
+        if line.len() > self.max_bytes {
+            return Err(refused("arguments", format!("a command to end it of {} bytes", line.len()).as_bytes()));
+        }
+        let (path, argv) = self.program(Program::Shell(line), None)?;
+        Ok(Ending::Command(Box::new(Order {
+            node: worker.node,
+            request: worker.request,
+            path,
+            argv,
+            env: vec![self.programs.variable()?],
+            cwd: c"/".to_owned(),
+            identity: worker.identity.clone(),
+            stdin: Input::Null,
+            stdout: Output::Null,
+            stderr: Output::Null,
+            terminal: None,
+            umask: worker.umask,
+            rlimits: worker.rlimits.clone(),
+            nice: worker.nice,
+            no_new_privs: worker.no_new_privs,
+            ending: Ending::Signal,
+        })))
     }
 
     fn user(&self, name: Option<&str>) -> Result<Option<Identity>, Failure> {
@@ -133,8 +170,8 @@ impl Policy {
         Ok(())
     }
 
-    /// The path to execute, and argv.
-    fn program(&self, program: Program) -> Result<(CString, Vec<CString>), Failure> {
+    /// The path to execute, which is that of the executable where one is named, and argv.
+    fn program(&self, program: Program, executable: Option<ByteBuf>) -> Result<(CString, Vec<CString>), Failure> {
         let args = match program {
             Program::Direct(args) => args.into_iter().map(ByteBuf::into_vec).collect::<Vec<_>>(),
             Program::Shell(_) if !self.shell => return Err(refused("shell", b"write the command as a list")),
@@ -142,7 +179,7 @@ impl Policy {
         };
         // CVE-2021-4034: a program without argv[0] takes its environment for its arguments (S-25).
         let Some(name) = args.first() else { return Err(refused("arguments", b"none, name the program")) };
-        let path = self.programs.find(name)?;
+        let path = self.programs.find(executable.as_ref().map_or(name.as_slice(), |executable| executable))?;
         let text = |arg: Vec<u8>| CString::new(arg).map_err(|error| refused("arguments", &error.into_vec()));
         Ok((path, args.into_iter().map(text).collect::<Result<_, _>>()?))
     }
@@ -171,5 +208,8 @@ const fn exec_fails(errno: nix::errno::Errno) -> Failure {
     Failure::Step(Step::Exec, errno as i32)
 }
 
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod option_tests;
 #[cfg(test)]
 mod tests;

@@ -57,6 +57,16 @@ impl Programs {
         CString::new(found.into_os_string().into_vec()).map_err(|_| refused("program_path", name))
     }
 
+    /// The folders of the look-up as an environment has them.
+    ///
+    /// # Errors
+    /// Refused by `program_path`: one of them has a NUL, which the configuration does not let through.
+    pub(super) fn variable(&self) -> Result<CString, Failure> {
+        let folders = self.path.iter().map(|folder| folder.as_os_str().as_bytes()).collect::<Vec<_>>();
+        let text = [b"PATH=".as_slice(), &folders.join(&b':')].concat();
+        CString::new(text).map_err(|error| refused("program_path", &error.into_vec()))
+    }
+
     /// The first program of that name; a file that is there but cannot be executed is passed over, as execvp(3) does.
     fn look_up(&self, name: &[u8]) -> Result<PathBuf, Errno> {
         let mut errno = Errno::ENOENT;

@@ -1,17 +1,17 @@
 use erluv_proto::ids::RequestId;
-use erluv_proto::ipc::{InputFrom, LaunchFailed, ToChild, encode};
+use erluv_proto::ipc::{InputFrom, LaunchFailed, OutputTo, ToChild, encode};
 
 use super::*;
 use crate::identity::tests::Machine;
 use crate::settings::scenarios::settings;
 
-fn policy(euid: u32, text: &str) -> Policy {
+pub(super) fn policy(euid: u32, text: &str) -> Policy {
     let settings = settings(euid, text).unwrap();
     let roles = crate::identity::resolve(&settings, &Machine).unwrap();
     resolve(&settings, &roles).unwrap().remove(0)
 }
 
-fn launch(args: &[&str]) -> Launch {
+pub(super) fn launch(args: &[&str]) -> Launch {
     Launch {
         request: RequestId(7),
         program: Program::Direct(args.iter().map(|arg| ByteBuf::from(*arg)).collect()),
@@ -21,19 +21,27 @@ fn launch(args: &[&str]) -> Launch {
         stdin: InputFrom::Pipe,
         stdout: OutputTo::Pipe,
         stderr: OutputTo::Other,
+        executable: None,
+        nice: None,
+        umask: None,
+        group: None,
+        limits: Vec::new(),
+        terminal: None,
+        kill: None,
+        kill_group: false,
         asker: "<1.2.3>".to_owned(),
     }
 }
 
-fn shell(line: &str) -> Launch {
+pub(super) fn shell(line: &str) -> Launch {
     Launch { program: Program::Shell(ByteBuf::from(line)), ..launch(&[]) }
 }
 
-fn order(policy: &Policy, launch: Launch) -> Result<Order, Failure> {
+pub(super) fn order(policy: &Policy, launch: Launch) -> Result<Order, Failure> {
     policy.order(NodeIndex(3), launch, 0)
 }
 
-fn rule(result: Result<Order, Failure>) -> String {
+pub(super) fn rule(result: Result<Order, Failure>) -> String {
     match result {
         Err(Failure::Refused(rule, _)) => rule,
         other => format!("{other:?}"),
@@ -49,8 +57,9 @@ fn what_passes_becomes_an_order_with_nothing_added() {
     assert_eq!(order.argv, [c"/bin/sh".to_owned(), c"-c".to_owned(), c"x \x1b".to_owned()]);
     assert!(order.env.is_empty());
     assert_eq!((order.node, order.request, order.cwd.as_c_str()), (NodeIndex(3), RequestId(7), c"/"));
-    assert_eq!((order.stdin, order.stdout, order.stderr), (InputFrom::Pipe, OutputTo::Pipe, OutputTo::Other));
+    assert_eq!((order.stdin, order.stdout, order.stderr), (Input::Pipe, Output::Pipe, Output::Other));
     assert_eq!((order.umask, order.no_new_privs, order.rlimits.len()), (0o027, true, 1));
+    assert!(order.nice.is_none() && order.terminal.is_none() && matches!(order.ending, Ending::Signal));
     assert_eq!(order.identity.unwrap().groups, [1000, 4, 27]);
 }
 

@@ -52,8 +52,13 @@ impl LimitName {
     /// The size of a core file.
     pub(super) const CORE: Self = Self(Resource::RLIMIT_CORE as i32);
 
+    /// The name that the configuration has for it.
+    pub(crate) fn name(self) -> &'static str {
+        LIMITS.iter().find(|(_, number)| *number == self.0).map_or("", |(name, _)| name)
+    }
+
     /// The limit for a process.
-    pub(super) fn rlimit(self, (soft, hard): LimitPair) -> Rlimit {
+    pub(crate) fn rlimit(self, (soft, hard): LimitPair) -> Rlimit {
         // rlim_t is signed on FreeBSD, and its infinity the largest number.
         #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
         let infinity = RLIM_INFINITY as u64;

@@ -26,11 +26,11 @@ use crate::link::Way;
 use crate::order::Rlimit;
 use crate::sys::CAN_FORBID_NEW_PRIVILEGES;
 use layers::Layer;
-use limits::LimitName;
 use raw::{Raw, RawProfile, RawWorkers};
 
 pub(crate) use environment::Environment;
 pub(crate) use error::ConfigError;
+pub(crate) use limits::LimitName;
 #[cfg(test)]
 pub(crate) use trusted::tests::Folder as TestFolder;
 pub(crate) use trusted::{FileError, Trust, read as read_trusted};
@@ -122,6 +122,8 @@ pub(crate) struct WorkersSettings {
     pub(crate) path: Vec<PathBuf>,
     pub(crate) profile: Profile,
     pub(crate) max_args_bytes: usize,
+    /// The lowest number, which is the highest priority, that may be asked for: -20 to 0.
+    pub(crate) nice_min: i8,
 }
 
 /// What every worker is held by: a `[profile.NAME]`.
@@ -289,6 +291,7 @@ fn workers(raw: &Raw) -> Result<WorkersSettings, ConfigError> {
         path: workers.path.as_ref().map_or_else(|| SEARCH_PATH.map(PathBuf::from).to_vec(), |path| path.0.clone()),
         profile: profile(raw, workers.profile.as_ref())?,
         max_args_bytes: workers.max_args_bytes.as_ref().map_or(65_536, |bytes| bytes.0),
+        nice_min: workers.nice_min.as_ref().map_or(0, |nice| nice.0),
     })
 }
 

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::limits::LimitName;
 use super::values::Found;
 use super::values::{
-    ArgBytes, CgroupUse, Flag, Folder, FrameSize, Grace, Limit, Port, QueueSize, SandboxNeed, Text, Texts, Time, Umask,
-    UserId, WorkerCount,
+    ArgBytes, CgroupUse, Flag, Folder, FrameSize, Grace, Limit, Nice, Port, QueueSize, SandboxNeed, Text, Texts, Time,
+    Umask, UserId, WorkerCount,
 };
 
 /// The keys at the top.
@@ -57,6 +57,7 @@ pub(super) struct RawWorkers {
     pub(super) path: Option<SearchPath>,
     pub(super) profile: Option<ProfileName>,
     pub(super) max_args_bytes: Option<ArgBytes>,
+    pub(super) nice_min: Option<Nice>,
 }
 
 /// The keys of a `[profile.NAME]`.

@@ -53,7 +53,7 @@ fn the_defaults_are_those_of_the_manual() {
     assert!(!node.share_cookie && settings.pid_file.is_none() && settings.warnings.is_empty());
     let workers = &node.workers;
     assert!(workers.users.is_empty() && !workers.allow_root && workers.shell);
-    assert_eq!((workers.min_uid, workers.max, workers.max_args_bytes), (1, 10_000, 65_536));
+    assert_eq!((workers.min_uid, workers.max, workers.max_args_bytes, workers.nice_min), (1, 10_000, 65_536, 0));
     assert_eq!(
         (workers.programs.as_slice(), workers.env.as_slice()),
         (["/**".to_owned()].as_slice(), ["*".to_owned()].as_slice())

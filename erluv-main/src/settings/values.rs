@@ -121,6 +121,8 @@ value! { /// Bytes of arguments and environment.
 ArgBytes(usize), |found| whole(found, 256, 131_072) }
 value! { /// A user id that is not root's.
 UserId(u32), |found| whole(found, 1, 4_294_967_294) }
+value! { /// A priority that is main's own or above it.
+Nice(i8), |found| whole(found, -20, 0) }
 value! { /// The bits that a new file does not get.
 Umask(u32), umask }
 value! { /// A limit, soft and hard; `None` for unlimited.

@@ -39,11 +39,14 @@ fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Result<Infa
     os::default_dispositions().map_err(at(Step::Signals))?;
     os::empty_mask().map_err(at(Step::Signals))?;
     own_session().map_err(at(Step::Setsid))?;
+    take_terminal(plan.terminal).map_err(at(Step::Terminal))?;
     // While privileged, so that a limit can be above the one of main.
     for (resource, limit) in &plan.limits {
         // SAFETY: setrlimit reads the limit, which is in the plan.
         check(unsafe { libc::setrlimit(*resource, limit) }).map_err(at(Step::Setrlimit))?;
     }
+    // While privileged: an ordinary user can only lower its priority.
+    be_nice(plan.nice).map_err(at(Step::Nice))?;
     // SAFETY: umask takes a number and cannot fail.
     unsafe { libc::umask(plan.umask) };
     if let Some(ids) = &plan.ids {
@@ -66,6 +69,7 @@ fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Result<Infa
         }
     }
     change_folder(plan).map_err(at(Step::Chdir))?;
+    open_files(plan).map_err(at(Step::Redirect))?;
     // SAFETY: the path ends with NUL, and both lists with a null pointer; all live in the plan.
     unsafe { libc::execve(plan.path.as_ptr(), plan.argv.as_ptr(), plan.env.as_ptr()) };
     Err((Step::Exec, errno()))
@@ -110,6 +114,38 @@ fn lift(fd: RawFd, floor: c_int) -> Called<RawFd> {
 fn own_session() -> Called {
     // SAFETY: setsid takes nothing.
     check(unsafe { libc::setsid() }).map(|_| ())
+}
+
+/// The terminal becomes that of the new session, which has none, and this process its foreground (S-30).
+fn take_terminal(terminal: Option<RawFd>) -> Called {
+    let Some(fd) = terminal else { return Ok(()) };
+    // SAFETY: ioctl takes a number for this request.
+    check(unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) }).map(|_| ())
+}
+
+fn be_nice(nice: Option<c_int>) -> Called {
+    let Some(nice) = nice else { return Ok(()) };
+    // SAFETY: setpriority takes numbers; 0 is this process.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) }).map(|_| ())
+}
+
+/// As the user that the process is by now, in the folder where it is by now (S-28).
+fn open_files(plan: &Plan<'_>) -> Called {
+    for file in &plan.files {
+        // SAFETY: the path ends with NUL and lives in the plan; the mode is there for a file that is made.
+        let fd = check(unsafe { libc::open(file.path.as_ptr(), file.flags, file.mode) })?;
+        // SAFETY: fcntl takes numbers for this command.
+        let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+        // SAFETY: fcntl takes numbers for this command, too.
+        check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK) })?;
+        for target in [Some(file.target), file.also].into_iter().flatten() {
+            // SAFETY: dup2 takes numbers; the copy has no close-on-exec flag, as it should be.
+            check(unsafe { libc::dup2(fd, target) })?;
+        }
+        // SAFETY: close takes a number; the descriptor is the one just opened, and has its copies.
+        check(unsafe { libc::close(fd) })?;
+    }
+    Ok(())
 }
 
 /// Whether the drop holds (S-02): all ids are the plan's, and the way back to root is shut.

@@ -51,7 +51,7 @@ pub(crate) use half::is_half;
 pub(crate) use half::spawn_half;
 pub(crate) use os::CAN_FORBID_NEW_PRIVILEGES;
 pub(crate) use plan::Plan;
-pub(crate) use prepare::{PrepareError, prepare_process};
+pub(crate) use prepare::{PrepareError, own_limit, prepare_process};
 
 /// A process that this process has made and not reaped yet: only such are ever signalled (S-38).
 #[derive(Debug)]
@@ -188,11 +188,17 @@ pub(crate) fn peek() -> Option<i32> {
     (pid > 0).then_some(pid)
 }
 
-/// SIGKILL to the process group of a leader that is not reaped yet. No such group is no error: it never came to setsid.
+/// As [`signal_group`], SIGKILL.
 pub(crate) fn kill_group(leader: i32) {
+    signal_group(leader, libc::SIGKILL);
+}
+
+/// A signal to the process group of a leader that is not reaped yet. No such group is no error: it never came to
+/// setsid.
+pub(crate) fn signal_group(leader: i32, signal: i32) {
     if leader > 1 {
         // SAFETY: kill takes numbers only; the group is that of an unreaped child of ours, so it is no one else's.
-        let _ = unsafe { libc::kill(leader.saturating_neg(), libc::SIGKILL) };
+        let _ = unsafe { libc::kill(leader.saturating_neg(), signal) };
     }
 }
 

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::ptr;
 
-use crate::order::{Identity, Order, Rlimit};
+use crate::order::{Identity, Input, Order, Output, Rlimit};
 
 /// The most descriptors that a process is given.
 pub(super) const MOST_DESCRIPTORS: usize = 8;
@@ -33,6 +33,11 @@ pub(crate) struct Plan<'a> {
     pub(super) ids: Option<Ids>,
     pub(super) limits: Vec<(Resource, libc::rlimit)>,
     pub(super) umask: libc::mode_t,
+    pub(super) nice: Option<libc::c_int>,
+    /// Which of its descriptors becomes the controlling terminal.
+    pub(super) terminal: Option<libc::c_int>,
+    /// What takes the places of descriptors 0 to 2 at last.
+    pub(super) files: Vec<Redirect<'a>>,
     pub(super) role: Role,
 }
 
@@ -44,6 +49,47 @@ pub(super) enum Role {
     Half,
     /// A worker: no capability is left to it, and it dies with main, whose number is given.
     Worker { main: libc::pid_t, no_new_privs: bool },
+}
+
+/// A file that a stream comes from or goes to, opened as the user that the process is by then (S-28).
+pub(super) struct Redirect<'a> {
+    pub(super) path: &'a CStr,
+    pub(super) flags: libc::c_int,
+    pub(super) mode: libc::c_uint,
+    /// The descriptor that it becomes, and the other one where both outputs share it.
+    pub(super) target: libc::c_int,
+    pub(super) also: Option<libc::c_int>,
+}
+
+impl<'a> Redirect<'a> {
+    /// In every case: no link, no controlling terminal, and no waiting for somebody at the other end of a FIFO. A
+    /// process that waits there is neither started nor failed.
+    const ALWAYS: libc::c_int = libc::O_NOFOLLOW | libc::O_NOCTTY | libc::O_CLOEXEC | libc::O_NONBLOCK;
+
+    fn all(order: &'a Order) -> Vec<Self> {
+        let input = match &order.stdin {
+            Input::File(path) => {
+                Some(Self { path, flags: Self::ALWAYS | libc::O_RDONLY, mode: 0, target: 0, also: None })
+            }
+            Input::Null | Input::Pipe | Input::Terminal => None,
+        };
+        let outputs =
+            [Self::output(&order.stdout, &order.stderr, 1, 2), Self::output(&order.stderr, &order.stdout, 2, 1)];
+        input.into_iter().chain(outputs.into_iter().flatten()).collect()
+    }
+
+    fn output(to: &'a Output, other: &Output, target: libc::c_int, place: libc::c_int) -> Option<Self> {
+        let Output::File(file) = to else { return None };
+        let end = if file.append { libc::O_APPEND } else { libc::O_TRUNC };
+        let flags = Self::ALWAYS | libc::O_WRONLY | libc::O_CREAT | end;
+        Some(Self {
+            path: &file.path,
+            flags,
+            mode: file.mode,
+            target,
+            also: (*other == Output::Other).then_some(place),
+        })
+    }
 }
 
 /// The ids of the process.
@@ -101,6 +147,9 @@ impl<'a> Plan<'a> {
             ids,
             limits,
             umask,
+            nice: order.nice,
+            terminal: terminal(order),
+            files: Redirect::all(order),
             role,
         };
         if order.argv.is_empty() { Err(invalid()) } else { plan.checked() }
@@ -126,6 +175,9 @@ impl<'a> Plan<'a> {
             ids: None,
             limits: Vec::new(),
             umask: 0o077,
+            nice: None,
+            terminal: None,
+            files: Vec::new(),
             role: Role::Half,
         };
         if argv.is_empty() { Err(invalid()) } else { plan.checked() }
@@ -145,6 +197,12 @@ impl Ids {
         let seen = vec![Cell::new(0); groups.len()];
         Self { uid: identity.uid, gid: identity.gid, groups, sorted, seen }
     }
+}
+
+/// The first of descriptors 0 to 2 that is the terminal.
+fn terminal(order: &Order) -> Option<libc::c_int> {
+    let is = [order.stdin == Input::Terminal, order.stdout == Output::Terminal, order.stderr == Output::Terminal];
+    (0..).zip(is).find_map(|(fd, is)| is.then_some(fd))
 }
 
 fn limit(limit: &Rlimit) -> io::Result<(Resource, libc::rlimit)> {

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use thiserror::Error;
 
 use super::forked::{Called, check};
+use super::plan::Resource;
 use super::{cvt, os};
 
 /// The only name in main's environment from then on.
@@ -114,18 +115,35 @@ fn forbid_cores() -> io::Result<()> {
 
 /// Each worker costs main a pidfd, and up to four more while it is launched.
 fn raise_descriptors() -> io::Result<(u64, u64)> {
-    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
-    // SAFETY: the place is ours and of the type that getrlimit writes.
-    cvt(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()) })?;
-    // SAFETY: getrlimit has succeeded, so it has written the limit.
-    let before = unsafe { limit.assume_init() };
+    let before = read_limit(libc::RLIMIT_NOFILE)?;
     let raised = libc::rlimit { rlim_cur: before.rlim_max, rlim_max: before.rlim_max };
     // SAFETY: setrlimit reads the limit, which is ours.
     cvt(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) })?;
+    Ok(numbers(before))
+}
+
+/// A limit of this process, soft and hard, by its `RLIMIT_*`.
+///
+/// # Errors
+/// Those of getrlimit(2).
+pub(crate) fn own_limit(resource: i32) -> io::Result<(u64, u64)> {
+    let resource = Resource::try_from(resource).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    read_limit(resource).map(numbers)
+}
+
+fn read_limit(resource: Resource) -> io::Result<libc::rlimit> {
+    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: the place is ours and of the type that getrlimit writes.
+    cvt(unsafe { libc::getrlimit(resource, limit.as_mut_ptr()) })?;
+    // SAFETY: getrlimit has succeeded, so it has written the limit.
+    Ok(unsafe { limit.assume_init() })
+}
+
+fn numbers(limit: libc::rlimit) -> (u64, u64) {
     // rlim_t is signed on FreeBSD.
     #[allow(clippy::useless_conversion, reason = "an identity on the other systems")]
     let number = |limit: libc::rlim_t| u64::try_from(limit).unwrap_or(u64::MAX);
-    Ok((number(before.rlim_cur), number(before.rlim_max)))
+    (number(limit.rlim_cur), number(limit.rlim_max))
 }
 
 /// An ignored SIGCHLD would take the ends of the workers from us. SIGPIPE alone is ignored: writing to a pipe that

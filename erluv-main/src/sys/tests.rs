@@ -6,14 +6,14 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 
-use erluv_proto::ipc::{ExitStatus, Failure, InputFrom, OutputTo, Step};
+use erluv_proto::ipc::{ExitStatus, Failure, Step};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 
 use super::plan::{Ids, Plan};
 use super::testing::{alone, alone_as_root, killed_main, leave_strays};
 use super::{Forked, forked, os, spawn};
-use crate::order::{Identity, Order, Rlimit};
+use crate::order::{Identity, Input, Order, Output, Rlimit};
 use crate::tree::UseCgroup;
 use crate::workers::Report;
 use crate::workers::bench::{Bench, NOBODY, descriptors, field, nobody, order, shell, until_asleep, until_in_call};
@@ -135,8 +135,7 @@ fn s15_a_worker_has_descriptors_0_to_2_and_no_other() {
         let null = [0, 1, 2].map(|number| (number, "/dev/null".to_owned()));
         until_asleep(started.pid());
         assert_eq!(descriptors(started.pid()), null);
-        let piped =
-            bench.start(Order { stdin: InputFrom::Pipe, stderr: OutputTo::Pipe, ..order(&["/bin/sleep", "1000"]) });
+        let piped = bench.start(Order { stdin: Input::Pipe, stderr: Output::Pipe, ..order(&["/bin/sleep", "1000"]) });
         until_asleep(piped.pid());
         let list = descriptors(piped.pid());
         assert_eq!((list.len(), list[1].1.as_str()), (3, "/dev/null"));
@@ -156,12 +155,8 @@ fn s15_pipes_that_are_descriptors_0_to_2_of_main_reach_the_worker() {
                 unsafe { libc::close(*fd) };
             }
             let mut bench = Bench::new(UseCgroup::Auto);
-            let line = Order {
-                stdin: InputFrom::Pipe,
-                stdout: OutputTo::Pipe,
-                stderr: OutputTo::Pipe,
-                ..shell("cat; echo e >&2")
-            };
+            let line =
+                Order { stdin: Input::Pipe, stdout: Output::Pipe, stderr: Output::Pipe, ..shell("cat; echo e >&2") };
             let mut started = bench.start(line);
             rustix::io::write(&started.pipes[0], b"in").unwrap();
             drop(started.pipes.remove(0));

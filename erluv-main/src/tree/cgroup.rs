@@ -101,6 +101,16 @@ impl Hierarchy {
         open_folder(&path).inspect_err(|_| drop(fs::remove_dir(&path)))
     }
 
+    pub(super) fn folder(&self, node: NodeIndex, worker: WorkerId) -> io::Result<OwnedFd> {
+        open_folder(&self.worker_path(node, worker))
+    }
+
+    /// The file counts for groups within this one, too.
+    pub(super) fn was_out_of_memory(&self, node: NodeIndex, worker: WorkerId) -> bool {
+        let events = fs::read_to_string(self.worker_path(node, worker).join("memory.events"));
+        events.is_ok_and(|events| procfs::has_oom_kill(&events))
+    }
+
     pub(super) fn kill(&self, node: NodeIndex, worker: WorkerId) -> io::Result<()> {
         kill_all(&self.worker_path(node, worker))
     }

@@ -111,6 +111,26 @@ impl Trees {
         }
     }
 
+    /// The folder of a worker's tree, to fork one more process into; `None` without control groups.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub(crate) fn folder(&self, node: NodeIndex, worker: WorkerId) -> io::Result<Option<OwnedFd>> {
+        match &self.kind {
+            Kind::Cgroup(hierarchy) => hierarchy.folder(node, worker).map(Some),
+            Kind::Groups(_) => Ok(None),
+        }
+    }
+
+    /// Whether the system has killed something in a worker's tree for want of memory. To be asked before
+    /// [`Trees::remove`]. False where nobody counts: without control groups, or without their memory controller.
+    pub(crate) fn was_out_of_memory(&self, node: NodeIndex, worker: WorkerId) -> bool {
+        match &self.kind {
+            Kind::Cgroup(hierarchy) => hierarchy.was_out_of_memory(node, worker),
+            Kind::Groups(_) => false,
+        }
+    }
+
     /// SIGKILL to a worker and all that it started; `leader` where it is not reaped yet.
     pub(crate) fn kill(&self, node: NodeIndex, worker: WorkerId, leader: Option<&Process>) {
         let killed = match &self.kind {

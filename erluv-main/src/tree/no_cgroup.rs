@@ -42,6 +42,14 @@ impl Hierarchy {
         match *self {}
     }
 
+    pub(super) fn folder(&self, _: NodeIndex, _: WorkerId) -> io::Result<OwnedFd> {
+        match *self {}
+    }
+
+    pub(super) fn was_out_of_memory(&self, _: NodeIndex, _: WorkerId) -> bool {
+        match *self {}
+    }
+
     pub(super) fn kill(&self, _: NodeIndex, _: WorkerId) -> io::Result<()> {
         match *self {}
     }

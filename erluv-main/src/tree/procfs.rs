@@ -73,6 +73,12 @@ pub(super) fn is_populated(events: &str) -> bool {
     !events.lines().any(|line| line == "populated 0")
 }
 
+/// Whether the system has killed something in a group for want of memory, by its `memory.events`.
+pub(super) fn has_oom_kill(events: &str) -> bool {
+    let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.parse::<u64>().ok()).is_some_and(|count| count > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +124,14 @@ mod tests {
     #[test]
     fn an_escape_that_is_none_stays() {
         assert_eq!(unescape("/a\\134b\\9"), PathBuf::from("/a\\b\\9"));
+    }
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_counted_by_the_line_of_that_name_alone() {
+        assert!(has_oom_kill("low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\noom_group_kill 0\n"));
+        for none in ["", "low 0\nmax 7\noom 2\noom_kill 0\noom_group_kill 1\n", "oom_kill\n", "oom_kill x\n"] {
+            assert!(!has_oom_kill(none), "{none:?}");
+        }
     }
 
     #[test]

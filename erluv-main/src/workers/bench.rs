@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use erluv_proto::ids::{RequestId, WorkerId};
-use erluv_proto::ipc::{ExitStatus, Exited, Failure, InputFrom, Launched, OutputTo, Step};
+use erluv_proto::ipc::{ExitStatus, Exited, Failure, Launched, Step};
 
 use super::{LaunchOutcome, Report, Workers};
-use crate::order::{Identity, NodeIndex, Order, Rlimit};
+use crate::order::{Ending, Identity, Input, NodeIndex, Order, Output, Rlimit};
 use crate::sys::Reaped;
 use crate::tree::{Trees, UseCgroup};
 
@@ -36,12 +36,15 @@ pub(crate) fn order(argv: &[&str]) -> Order {
         env: texts(&["PATH=/usr/bin:/bin"]),
         cwd: c"/".to_owned(),
         identity: Some(nobody()),
-        stdin: InputFrom::Null,
-        stdout: OutputTo::Null,
-        stderr: OutputTo::Null,
+        stdin: Input::Null,
+        stdout: Output::Null,
+        stderr: Output::Null,
+        terminal: None,
         umask: 0o077,
         rlimits: vec![Rlimit { resource: i32::try_from(libc::RLIMIT_CORE).unwrap(), soft: 0, hard: 0 }],
+        nice: None,
         no_new_privs: true,
+        ending: Ending::Signal,
     }
 }
 
@@ -162,7 +165,7 @@ impl Bench {
 
     /// Runs a program to its successful end; what it wrote to stdout.
     pub(crate) fn output(&mut self, order: Order) -> String {
-        let mut started = self.start(Order { stdout: OutputTo::Pipe, ..order });
+        let mut started = self.start(Order { stdout: Output::Pipe, ..order });
         let text = self.read(&started.pipes.remove(0));
         assert_eq!(self.end(started.id()).status, ExitStatus::Code(0), "{text}");
         text

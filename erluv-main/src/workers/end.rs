@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use erluv_proto::ids::WorkerId;
 use erluv_proto::ipc::{Exited, Failure, LaunchFailed, Launched, Step, Usage};
 
-use super::{Report, Worker, Workers};
+use super::{Report, Worker, Workers, ask};
 use crate::sys::{self, Reaped};
 use crate::tree::Removal;
 use crate::worker::{Effect, Event, State, step};
@@ -18,13 +18,14 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Workers {
-    /// Some child of main has ended: takes up all that have. Those that are no workers are given back: erluv-child, and
-    /// orphans of workers.
+    /// Some child of main has ended: takes up all that have. Those that are neither workers nor their commands are given
+    /// back: erluv-child, and orphans of workers.
     pub(crate) fn reaped(&mut self, now: Instant, mut report: impl FnMut(Report)) -> Vec<Reaped> {
         let mut others = Vec::new();
         while let Some(ended) = self.reap() {
             match self.by_pid.remove(&ended.pid) {
                 Some(worker) => self.leader_ended(worker, ended, now, &mut report),
+                None if self.killer_ended(ended.pid) => {}
                 None => others.push(ended),
             }
         }
@@ -36,7 +37,7 @@ impl Workers {
             return sys::reap(None);
         }
         let pid = sys::peek()?;
-        if self.by_pid.contains_key(&pid) {
+        if self.by_pid.contains_key(&pid) || self.killers.contains_key(&pid) {
             self.trees.before_reaping(pid);
         }
         sys::reap(Some(pid))
@@ -99,15 +100,18 @@ impl Workers {
             Effect::TellAborted => report(entry.failed(worker, Step::Exec, libc::ECANCELED)),
             Effect::TellExited => {
                 if let Some(Reaped { status, usage, .. }) = entry.ended {
-                    report(Report::Exited(entry.node, Exited { worker, status, usage }));
+                    report(Report::Exited(entry.node, Exited { worker, status, usage, oom: entry.oom }));
                 }
             }
-            Effect::Terminate => entry.terminate(),
+            Effect::Terminate => self.ask_to_end(worker),
             Effect::StartGrace => {
                 let end = [entry.grace_ends, entry.timer].into_iter().flatten().min();
                 self.set_timer(worker, end);
             }
-            Effect::Kill => self.trees.kill(entry.node, worker, entry.process.as_ref()),
+            Effect::Kill => {
+                ask::kill_killer(entry.killer.as_ref());
+                self.trees.kill(entry.node, worker, entry.process.as_ref());
+            }
             Effect::Sweep => self.sweep(worker, now, report),
             Effect::SweepLater => {
                 let at = now.checked_add(entry.pause);
@@ -122,8 +126,14 @@ impl Workers {
     }
 
     fn sweep(&mut self, worker: WorkerId, now: Instant, report: &mut dyn FnMut(Report)) {
-        let Some(entry) = self.table.get(&worker) else { return };
-        let event = match self.trees.remove(entry.node, worker, entry.leader) {
+        let Some(entry) = self.table.get_mut(&worker) else { return };
+        entry.oom |= self.trees.was_out_of_memory(entry.node, worker);
+        // Whoever was to be ended has ended.
+        let removal = match ask::kill_killer(entry.killer.as_ref()) {
+            true => Removal::Busy,
+            false => self.trees.remove(entry.node, worker, entry.leader),
+        };
+        let event = match removal {
             Removal::Removed => Event::TreeEmpty,
             Removal::Busy if entry.give_up.is_none_or(|at| now < at) => Event::TreeBusy,
             Removal::Busy => Event::SweepOver,
@@ -156,16 +166,6 @@ impl Workers {
 }
 
 impl Worker {
-    /// SIGTERM; SIGCONT behind it, so that a stopped worker comes to it.
-    fn terminate(&self) {
-        if let Some(process) = &self.process {
-            for signal in [libc::SIGTERM, libc::SIGCONT] {
-                // It can only have ended; then it is about to be reaped.
-                let _ = process.signal(signal);
-            }
-        }
-    }
-
     fn launched(&mut self, worker: WorkerId) -> Report {
         let ends = std::mem::take(&mut self.ends);
         let launched = Launched {

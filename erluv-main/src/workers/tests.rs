@@ -5,11 +5,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use erluv_proto::ids::WorkerId;
-use erluv_proto::ipc::{ExitStatus, InputFrom, OutputTo, Step};
+use erluv_proto::ipc::{ExitStatus, Step};
 
 use super::bench::{Bench, NODE, alive, mark, order, shell};
 use super::{Report, SIGNALS};
-use crate::order::{NodeIndex, Order};
+use crate::order::{Input, NodeIndex, Order, Output};
 use crate::sys::testing::alone_as_root;
 use crate::tree::UseCgroup;
 
@@ -31,9 +31,9 @@ fn a_worker_streams_both_ways_and_its_end_is_told_after_its_program() {
         for kind in BOTH {
             let mut bench = Bench::new(kind);
             let line = Order {
-                stdin: InputFrom::Pipe,
-                stdout: OutputTo::Pipe,
-                stderr: OutputTo::Pipe,
+                stdin: Input::Pipe,
+                stdout: Output::Pipe,
+                stderr: Output::Pipe,
                 ..shell("cat; echo no >&2; exit 3")
             };
             let mut started = bench.start(line);
@@ -59,13 +59,13 @@ fn both_outputs_can_be_one() {
     alone_as_root(|| {
         let mut bench = Bench::new(UseCgroup::Auto);
         let text = |stdout, stderr| Order { stdout, stderr, ..shell("echo out; echo err >&2") };
-        for (stdout, stderr) in [(OutputTo::Pipe, OutputTo::Other), (OutputTo::Other, OutputTo::Pipe)] {
-            let started = bench.start(text(stdout, stderr));
-            assert_eq!((started.launched.stdout, started.pipes.len()), (stdout == OutputTo::Pipe, 1));
+        for (stdout, stderr) in [(Output::Pipe, Output::Other), (Output::Other, Output::Pipe)] {
+            let started = bench.start(text(stdout.clone(), stderr));
+            assert_eq!((started.launched.stdout, started.pipes.len()), (stdout == Output::Pipe, 1));
             assert_eq!(bench.read(&started.pipes[0]), "out\nerr\n");
         }
         // A circle goes nowhere.
-        let circle = bench.start(text(OutputTo::Other, OutputTo::Other));
+        let circle = bench.start(text(Output::Other, Output::Other));
         assert!(circle.pipes.is_empty());
         assert_eq!(bench.end(circle.id()).status, ExitStatus::Code(0));
         bench.workers.close();
@@ -76,7 +76,7 @@ fn both_outputs_can_be_one() {
 fn s21_the_death_of_a_worker_ends_its_streams() {
     alone_as_root(|| {
         let mut bench = Bench::new(UseCgroup::Auto);
-        let started = bench.start(Order { stdout: OutputTo::Pipe, ..order(&["/bin/sleep", "1000"]) });
+        let started = bench.start(Order { stdout: Output::Pipe, ..order(&["/bin/sleep", "1000"]) });
         assert!(bench.workers.signal(NODE, started.id(), number(libc::SIGKILL)));
         assert_eq!(bench.read(&started.pipes[0]), "");
         assert_eq!(bench.end(started.id()).status, ExitStatus::Signal(9, false));
@@ -253,7 +253,7 @@ fn s42_sigterm_then_grace_then_sigkill() {
         for kind in BOTH {
             let (mut bench, start) = (Bench::new(kind), Instant::now());
             let ready =
-                Order { stdout: OutputTo::Pipe, ..shell("trap 'echo term' TERM; echo; while :; do sleep 0.01; done") };
+                Order { stdout: Output::Pipe, ..shell("trap 'echo term' TERM; echo; while :; do sleep 0.01; done") };
             let started = bench.start(ready);
             bench.until("the trap", |_| rustix::io::read(&started.pipes[0], &mut [0; 16]).ok());
             bench.workers.stop(NODE, started.id(), HOUR, start);
@@ -278,7 +278,7 @@ fn s42_sigterm_then_grace_then_sigkill() {
 fn s42_a_worker_that_obeys_sigterm_ends_as_it_likes() {
     alone_as_root(|| {
         let mut bench = Bench::new(UseCgroup::Auto);
-        let ready = Order { stdout: OutputTo::Pipe, ..shell("trap 'exit 5' TERM; echo; while :; do sleep 0.01; done") };
+        let ready = Order { stdout: Output::Pipe, ..shell("trap 'exit 5' TERM; echo; while :; do sleep 0.01; done") };
         let started = bench.start(ready);
         bench.until("the trap", |_| rustix::io::read(&started.pipes[0], &mut [0; 16]).ok());
         bench.workers.stop(NODE, started.id(), HOUR, Instant::now());

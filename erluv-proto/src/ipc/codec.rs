@@ -154,6 +154,7 @@ macro_rules! direction {
     ($(#[$about:meta])* $name:ident { $( $(#[$doc:meta])* $kind:literal $frame:ident($body:ty), at most $limit:literal bytes, $fds:expr; )* }) => {
         $(#[$about])*
         #[derive(Debug)]
+        #[allow(clippy::large_enum_variant, reason = "there is never more than one at a time")]
         pub enum $name { $( $(#[$doc])* $frame($body), )* }
 
         impl crate::ipc::Frame for $name {

@@ -12,6 +12,14 @@ fn launch() -> Launch {
         stdin: InputFrom::Pipe,
         stdout: OutputTo::Pipe,
         stderr: OutputTo::Other,
+        executable: None,
+        nice: Some(-20),
+        umask: Some(0o022),
+        group: Some(0),
+        limits: vec![("core".to_owned(), Some(0)), ("nofile".to_owned(), None)],
+        terminal: Some(Terminal { rows: 24, columns: 80, echo: true, settings: vec![("vintr".to_owned(), 3)] }),
+        kill: Some(ByteBuf::from(b"true".to_vec())),
+        kill_group: true,
         asker: "<0.85.0>".to_owned(),
     }
 }
@@ -55,7 +63,7 @@ fn to_child() -> Vec<ToChild> {
         ToChild::Connection(Connection { peer: own, flags: u64::MAX }),
         ToChild::Launched(Launched { request, worker, os_pid: 3, user, stdin: true, stdout: false, stderr: true }),
         ToChild::LaunchFailed(LaunchFailed { request, worker, failure: Failure::Step(Step::Exec, 2) }),
-        ToChild::Exited(Exited { worker, status: ExitStatus::Signal(9, true), usage: Usage::default() }),
+        ToChild::Exited(Exited { worker, status: ExitStatus::Signal(9, true), usage: Usage::default(), oom: true }),
         ToChild::Ping(1),
         ToChild::Stopping(()),
     ]

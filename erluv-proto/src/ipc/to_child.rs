@@ -84,7 +84,8 @@ pub struct Connection {
     pub flags: u64,
 }
 
-/// A worker runs.
+/// A worker runs. Where a stream is its terminal, the end is a copy of the terminal's other side, to read and to write;
+/// stderr has one only where stdout has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launched {
     /// Whose answer this is.
@@ -136,6 +137,8 @@ pub enum Failure {
 pub enum Step {
     /// Making the pipes of the worker's streams.
     Pipe = 1,
+    /// Making the worker's terminal; after `Setsid`, making it the controlling one.
+    Terminal = 17,
     /// Making the worker's control group.
     Cgroup = 2,
     /// Making the process.
@@ -148,6 +151,8 @@ pub enum Step {
     Setsid = 6,
     /// Resource limits.
     Setrlimit = 7,
+    /// Priority.
+    Nice = 19,
     /// The capability bounding set.
     Capabilities = 8,
     /// Supplementary groups.
@@ -164,20 +169,24 @@ pub enum Step {
     NoNewPrivs = 14,
     /// The working folder.
     Chdir = 15,
+    /// Opening the files that its streams come from or go to.
+    Redirect = 18,
     /// Executing the program.
     Exec = 16,
 }
 
 impl Step {
     /// All steps, in their order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Pipe,
+        Self::Terminal,
         Self::Cgroup,
         Self::Fork,
         Self::Descriptors,
         Self::Signals,
         Self::Setsid,
         Self::Setrlimit,
+        Self::Nice,
         Self::Capabilities,
         Self::Setgroups,
         Self::Setgid,
@@ -186,6 +195,7 @@ impl Step {
         Self::Deathsig,
         Self::NoNewPrivs,
         Self::Chdir,
+        Self::Redirect,
         Self::Exec,
     ];
 
@@ -212,6 +222,9 @@ impl Step {
             Self::Deathsig => "deathsig",
             Self::NoNewPrivs => "no_new_privs",
             Self::Chdir => "chdir",
+            Self::Terminal => "terminal",
+            Self::Redirect => "open",
+            Self::Nice => "nice",
             Self::Exec => "exec",
         }
     }
@@ -226,6 +239,8 @@ pub struct Exited {
     pub status: ExitStatus,
     /// What it used.
     pub usage: Usage,
+    /// The system killed it, or something that it started, for want of memory.
+    pub oom: bool,
 }
 
 /// The end of a process.

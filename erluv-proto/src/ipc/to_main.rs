@@ -50,6 +50,22 @@ pub struct Launch {
     pub stdout: OutputTo,
     /// Where its stderr goes.
     pub stderr: OutputTo,
+    /// Executed in place of the first argument, or of the shell; argv stays as it is.
+    pub executable: Option<ByteBuf>,
+    /// The scheduling priority, -20 (most) to 19.
+    pub nice: Option<i8>,
+    /// The bits that a new file does not get, up to octal 777.
+    pub umask: Option<u16>,
+    /// The process group: 0 for one of its own, which every worker has.
+    pub group: Option<u32>,
+    /// Resource limits by the names of the configuration, lower than the profile's; `None` for unlimited.
+    pub limits: Vec<(String, Option<u64>)>,
+    /// A terminal of its own, for those streams that are [`InputFrom::Terminal`] and [`OutputTo::Terminal`].
+    pub terminal: Option<Terminal>,
+    /// A line for `/bin/sh`, run as the worker's user with `CHILD_PID` set, in place of SIGTERM.
+    pub kill: Option<ByteBuf>,
+    /// SIGTERM goes to the worker's process group.
+    pub kill_group: bool,
     /// Who asked, for the audit log: the Erlang pid as the node prints it.
     pub asker: String,
 }
@@ -63,17 +79,45 @@ pub enum Program {
     Shell(ByteBuf),
 }
 
+/// A terminal for a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terminal {
+    /// Lines; 0 where nothing was said.
+    pub rows: u16,
+    /// Characters in a line; 0 where nothing was said.
+    pub columns: u16,
+    /// What is written to it comes back.
+    pub echo: bool,
+    /// Settings by the names that erlexec has for them (`vintr`, `icanon`, `tty_op_ispeed`, ...) and their values.
+    pub settings: Vec<(String, u32)>,
+}
+
 /// Where a worker's stdin comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InputFrom {
     /// `/dev/null`.
     Null,
     /// A pipe whose write end goes to child.
     Pipe,
+    /// A file, opened as the worker's user.
+    File(ByteBuf),
+    /// The worker's terminal, whose other side goes to child.
+    Terminal,
+}
+
+/// A file that an output stream goes to, opened or made as the worker's user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputFile {
+    /// Where it is; relative to the worker's folder where not absolute.
+    pub path: ByteBuf,
+    /// Written at its end; otherwise it is emptied first.
+    pub append: bool,
+    /// The mode of a new file, up to octal 7777, before the umask.
+    pub mode: u16,
 }
 
 /// Where an output stream of a worker goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OutputTo {
     /// `/dev/null`.
     Null,
@@ -81,6 +125,10 @@ pub enum OutputTo {
     Pipe,
     /// The other output stream of the same worker.
     Other,
+    /// A file.
+    File(OutputFile),
+    /// The worker's terminal, whose other side goes to child.
+    Terminal,
 }
 
 /// A signal for a worker.

@@ -186,6 +186,14 @@ pub fn ipc_to_main() -> Vec<Vec<u8>> {
         stdout: OutputTo::Pipe,
         stderr: OutputTo::Other,
         asker: "<shop@127.0.0.1.99.0>".to_owned(),
+        executable: None,
+        nice: Some(5),
+        umask: Some(0o22),
+        group: None,
+        limits: vec![("nofile".to_owned(), Some(64))],
+        terminal: None,
+        kill: None,
+        kill_group: false,
     };
     encoded(&[
         ToMain::Ready(Ready { missing: vec!["landlock".to_owned()] }),
@@ -220,7 +228,7 @@ pub fn ipc_to_child() -> Vec<Vec<u8>> {
         about: about.clone(),
     };
     let failed = |failure| LaunchFailed { request: RequestId(7), worker: WorkerId(8), failure };
-    let exited = |status| Exited { worker: WorkerId(8), status, usage: Usage::default() };
+    let exited = |status| Exited { worker: WorkerId(8), status, usage: Usage::default(), oom: false };
     encoded(&[
         ToChild::Hello(hello(true)),
         ToChild::Hello(hello(false)),
