@@ -29,6 +29,7 @@ pub(crate) struct Pair {
 /// Those of posix_openpt(3), tcsetattr(3) and fchown(2); `ENOSPC` where the system has as many as it may.
 pub(crate) fn open(wanted: &Terminal, identity: Option<&Identity>) -> io::Result<Pair> {
     let size = Winsize { ws_row: wanted.rows, ws_col: wanted.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    #[allow(clippy::disallowed_methods, reason = "no system has a close-on-exec openpty; see the next lines")]
     let OpenptyResult { master, slave } = openpty(&size, None)?;
     // Main has one thread, so nothing was executed since (S-14).
     for side in [&master, &slave] {
