@@ -205,10 +205,9 @@ fn put_speed(termios: &mut libc::termios, name: &str, value: u32) {
 #[cfg(all(unix, not(target_os = "linux")))]
 fn put_speed(termios: &mut libc::termios, name: &str, value: u32) {
     let place = if name == "tty_op_ispeed" { &mut termios.c_ispeed } else { &mut termios.c_ospeed };
-    #[allow(clippy::unnecessary_fallible_conversions, reason = "the field is signed on OpenBSD and NetBSD")]
-    if let Ok(speed) = value.try_into() {
-        *place = speed;
-    }
+    #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions, reason = "signed but on FreeBSD")]
+    let speed = value.try_into().unwrap_or(*place);
+    *place = speed;
 }
 
 /// The code of a speed of [`SPEEDS`].

@@ -295,11 +295,13 @@ const STUBBORN: &str = "trap 'exit 7' USR1; trap 'exit 9' TERM; echo; while :; d
 fn s42_a_command_ends_a_worker_in_place_of_sigterm() {
     alone_as_root(|| {
         for kind in BOTH {
-            let mut bench = Bench::new(kind);
-            let started = ready(&mut bench, Order { ending: command("kill -USR1 $CHILD_PID"), ..shell(STUBBORN) });
+            let (mut bench, mark) = (Bench::new(kind), mark(48));
+            let ending = command(&format!("kill -USR1 $CHILD_PID; exec sleep {mark}"));
+            let started = ready(&mut bench, Order { ending, ..shell(STUBBORN) });
             bench.workers.stop(NODE, started.id(), HOUR, Instant::now());
             assert_eq!(bench.end(started.id()).status, ExitStatus::Code(7), "{kind:?}");
-            bench.until("the command's end", |bench| bench.workers.killers.is_empty().then_some(()));
+            // Its work is done, and it lives no longer than the worker.
+            assert_eq!((alive(&mark), bench.workers.killers.len()), (Vec::new(), 0), "{kind:?}");
             assert!(bench.others.is_empty() && bench.workers.is_empty(NODE), "it is no orphan and no worker");
             bench.workers.close();
         }

@@ -84,7 +84,8 @@ pub struct Connection {
     pub flags: u64,
 }
 
-/// A worker runs.
+/// A worker runs. Where a stream is its terminal, the end is a copy of the terminal's other side, to read and to write;
+/// stderr has one only where stdout has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launched {
     /// Whose answer this is.
