@@ -60,7 +60,7 @@ pub(crate) struct Peer {
     /// Bytes of a frame over the limit that are still to come.
     skip: usize,
     readable: bool,
-    /// Frames to the node; the first `sent` bytes have gone.
+    /// Frames to the node, from the start of one; the first `sent` bytes have gone.
     pub(crate) out: Vec<u8>,
     sent: usize,
     blocked: bool,
@@ -195,13 +195,33 @@ impl Peer {
                 self.out = Vec::new();
             }
         } else if self.sent > PIECE.saturating_mul(4) {
-            self.out.drain(..self.sent);
-            self.sent = 0;
+            let whole = self.whole();
+            self.out.drain(..whole);
+            self.sent = self.sent.saturating_sub(whole);
         }
         if self.waiting() > MOST_WAITING {
             return Err(PeerError::Stuck(self.waiting()));
         }
         Ok(())
+    }
+
+    /// Where the first frame begins that has not gone whole.
+    fn whole(&self) -> usize {
+        let mut at = 0usize;
+        while let Some(length) = self.out.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
+            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+            let end = at.saturating_add(4).saturating_add(length);
+            if end > self.sent {
+                break;
+            }
+            at = end;
+        }
+        at.min(self.out.len())
+    }
+
+    /// The frames that have not gone whole: of a connection that is lost, what the node has not been told.
+    pub(crate) fn unsent(&self) -> &[u8] {
+        self.out.get(self.whole()..).unwrap_or_default()
     }
 
     /// Queues a tick where one is due: as an answer, or because nothing else was said for long.
@@ -281,6 +301,31 @@ mod tests {
             assert!(peer.input.len() < HEAD + PIECE);
         }
         assert_eq!(got, [(false, vec![7; HEAD]), (true, vec![9])]);
+    }
+
+    #[test]
+    fn what_has_not_gone_whole_is_known_from_its_start() {
+        let (theirs, mut peer) = peer(1000);
+        let frame = |fill: u8| {
+            let mut frame = 100_000u32.to_be_bytes().to_vec();
+            frame.extend(vec![fill; 100_000]);
+            frame
+        };
+        for fill in 1..=30 {
+            peer.out.extend(frame(fill));
+        }
+        let mut got = Vec::new();
+        let mut piece = vec![0; 70_000];
+        while got.len() < 1_500_000 {
+            peer.set_ready(false, true);
+            peer.flush(Instant::now()).unwrap();
+            let n = rustix::io::read(&theirs, &mut piece[..]).unwrap();
+            got.extend_from_slice(&piece[..n]);
+        }
+        let unsent = peer.unsent();
+        assert!(!unsent.is_empty() && unsent.len() % 100_004 == 0);
+        let first = 31 - u8::try_from(unsent.len() / 100_004).unwrap();
+        assert_eq!(unsent[..100_004], frame(first));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::control::{Control, Received};
 use crate::dispatcher::request::SERVER;
-use crate::manager::{Manager, Outlet};
+use crate::manager::{Kept, Manager, Outlet};
 use crate::peer::{Frame, Peer, PeerError};
 use crate::streams;
 
@@ -63,6 +63,8 @@ pub(crate) struct Child {
     /// `cgroup.kill` of all our workers' common parent: what we do when main is gone.
     tree_kill: Option<OwnedFd>,
     session: Option<Session>,
+    /// Workers that outlive connections, while there is none.
+    kept: Kept,
     next_request: u64,
     stopping: bool,
 }
@@ -79,7 +81,16 @@ impl Child {
         control.send(&ToMain::Ready(Ready { missing }));
         control.flush().map_err(control_failed)?;
         let (hello, tree_kill) = Self::await_hello(&mut control)?;
-        Ok(Self { poll, control, hello: Rc::new(hello), tree_kill, session: None, next_request: 1, stopping: false })
+        Ok(Self {
+            poll,
+            control,
+            hello: Rc::new(hello),
+            tree_kill,
+            session: None,
+            kept: Kept::default(),
+            next_request: 1,
+            stopping: false,
+        })
     }
 
     fn await_hello(control: &mut Control) -> Result<(Hello, Option<OwnedFd>), RunError> {
@@ -132,29 +143,35 @@ impl Child {
                         session.manager.ready(worker, which, event, &mut outlet);
                     }
                 }
-                (_, None) => {}
+                (token, None) => {
+                    if let Some((worker, which)) = streams::of_token(token) {
+                        self.kept.ready(worker, which);
+                    }
+                }
             }
         }
         if main_spoke {
             self.hear_main(now)?;
         }
         if let Err(error) = self.serve(now) {
-            self.lose(&error);
+            self.lose(&error, now);
         }
+        self.kept.due(now, &mut self.control);
         self.control.flush().map_err(control_failed)?;
         let told = |session: &Session| session.manager.is_idle() && session.peer.waiting() == 0;
-        if self.stopping && self.session.as_ref().is_none_or(told) { Err(RunError::Done) } else { Ok(()) }
+        let told = self.session.as_ref().map_or_else(|| self.kept.is_idle(), told);
+        if self.stopping && told { Err(RunError::Done) } else { Ok(()) }
     }
 
     /// How long the poller may wait.
     fn patience(&self) -> Option<Duration> {
-        let Session { peer, manager } = self.session.as_ref()?;
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        let Some(Session { peer, manager }) = &self.session else { return self.kept.next_deadline().map(left) };
         let output = manager.has_output() && !(peer.is_blocked() && peer.waiting() >= HIGH);
         if peer.is_readable() || output {
             return Some(Duration::ZERO);
         }
-        let deadline = [peer.next_deadline(), manager.next_deadline()].into_iter().flatten().min()?;
-        Some(deadline.saturating_duration_since(Instant::now()))
+        [peer.next_deadline(), manager.next_deadline()].into_iter().flatten().min().map(left)
     }
 
     /// Carries out all frames that main has sent.
@@ -188,11 +205,10 @@ impl Child {
                     manager.launch_failed(&failed, &mut outlet);
                 }
             }
-            ToChild::Exited(exited) => {
-                if let Some((manager, mut outlet)) = self.manager(now) {
-                    manager.exited(&exited, &mut outlet);
-                }
-            }
+            ToChild::Exited(exited) => match self.manager(now) {
+                Some((manager, mut outlet)) => manager.exited(&exited, &mut outlet),
+                None => self.kept.exited(&exited),
+            },
         }
     }
 
@@ -205,7 +221,7 @@ impl Child {
     /// Main hands in a connection to the node; an older one is over.
     fn connect(&mut self, connection: Connection, descriptors: Vec<OwnedFd>, now: Instant) {
         if self.session.is_some() {
-            self.lose(&PeerError::Closed);
+            self.lose(&PeerError::Closed, now);
         }
         let Some(socket) = descriptors.into_iter().next() else { return };
         let max_frame = usize::try_from(self.hello.max_frame).unwrap_or(usize::MAX);
@@ -216,7 +232,9 @@ impl Child {
             ::log::error!("watching the connection: {error}");
             return self.control.send(&ToMain::Disconnected(error.to_string()));
         }
-        let mut manager = Manager::new(Rc::clone(&self.hello), connection.peer, connection.flags, self.next_request);
+        let (hello, kept) = (Rc::clone(&self.hello), std::mem::take(&mut self.kept));
+        let Connection { peer: node, flags } = connection;
+        let mut manager = Manager::new(hello, node, flags, self.next_request, kept, &mut self.control);
         if self.stopping {
             manager.stop_launching();
         }
@@ -261,13 +279,13 @@ impl Child {
         peer.flush(now)
     }
 
-    /// The connection is over: workers are stopped, main makes a new one.
-    fn lose(&mut self, error: &PeerError) {
-        let Some(mut session) = self.session.take() else { return };
+    /// The connection is over: workers are stopped or kept, main makes a new one.
+    fn lose(&mut self, error: &PeerError, now: Instant) {
+        let Some(Session { peer, manager }) = self.session.take() else { return };
         ::log::info!("{}: connection lost: {error}", self.hello.own);
-        session.manager.stop_all(&mut self.control);
-        self.next_request = session.manager.next_request();
-        if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&session.peer.raw())) {
+        self.next_request = manager.next_request();
+        self.kept = manager.lost(peer.unsent(), &mut self.control, self.poll.registry(), now);
+        if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&peer.raw())) {
             ::log::debug!("letting go of the connection: {error}");
         }
         let reason: String = error.to_string().chars().take(100).collect();

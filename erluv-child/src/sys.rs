@@ -6,7 +6,7 @@
 use std::{
     io,
     mem::MaybeUninit,
-    os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -128,6 +128,51 @@ pub(crate) fn fd_kind(fd: BorrowedFd<'_>) -> io::Result<FdKind> {
     })
 }
 
+/// The settings of the terminal behind `fd`. tcgetattr(3).
+///
+/// # Errors
+/// Those of tcgetattr(3): `ENOTTY` where it is none.
+pub(crate) fn terminal_settings(fd: BorrowedFd<'_>) -> io::Result<libc::termios> {
+    let mut settings = MaybeUninit::<libc::termios>::uninit();
+    // SAFETY: the descriptor is open, and the pointer is to memory of the size that is written.
+    if unsafe { libc::tcgetattr(fd.as_raw_fd(), settings.as_mut_ptr()) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has succeeded, so it has filled all of it.
+    Ok(unsafe { settings.assume_init() })
+}
+
+/// Changes the settings of the terminal behind `fd`, at once. tcsetattr(3).
+///
+/// # Errors
+/// Those of tcsetattr(3).
+pub(crate) fn set_terminal(fd: BorrowedFd<'_>, settings: &libc::termios) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the pointer is to settings that are read alone.
+    match unsafe { libc::tcsetattr(fd.as_raw_fd(), libc::TCSANOW, &raw const *settings) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Changes the size of the terminal behind `fd`; its foreground processes get SIGWINCH. ioctl(2), `TIOCSWINSZ`.
+///
+/// # Errors
+/// Those of ioctl(2): `ENOTTY` where it is none.
+pub(crate) fn set_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize from the pointer, which is valid for the call.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// The character that means the end of input on the terminal behind `fd`; `^D` where that cannot be had.
+pub(crate) fn end_character(fd: BorrowedFd<'_>) -> u8 {
+    let set = terminal_settings(fd).ok().and_then(|settings| settings.c_cc.get(libc::VEOF).copied());
+    set.unwrap_or(4)
+}
+
 /// Hides all files, for good: no path is visible after it. unveil(2).
 ///
 /// # Errors
@@ -141,14 +186,14 @@ pub(crate) fn hide_files() -> io::Result<()> {
     if hidden == -1 || locked == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Keeps to the calls on open descriptors, and to taking descriptors from a socket. pledge(2).
+/// Keeps to the calls on open descriptors, terminals among them, and to taking descriptors from a socket. pledge(2).
 ///
 /// # Errors
 /// Those of pledge(2).
 #[cfg(target_os = "openbsd")]
 pub(crate) fn keep_to_descriptors() -> io::Result<()> {
     // SAFETY: both arguments are strings that end with NUL and live for ever.
-    match unsafe { libc::pledge(c"stdio recvfd".as_ptr(), c"".as_ptr()) } {
+    match unsafe { libc::pledge(c"stdio recvfd tty".as_ptr(), c"".as_ptr()) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }

@@ -2,7 +2,7 @@
 //!
 //! | | files | calls | debuggers |
 //! |---|---|---|---|
-//! | OpenBSD | unveil(2) of nothing | pledge(2) `stdio recvfd` | none attaches to a process that changed its user |
+//! | OpenBSD | unveil(2) of nothing | pledge(2) `stdio recvfd tty` | none attaches to a process that changed its user |
 //! | FreeBSD | Capsicum | Capsicum | procctl(2) `PROC_TRACE_CTL` |
 //! | NetBSD | chroot alone | - | none attaches to a process that changed its user |
 

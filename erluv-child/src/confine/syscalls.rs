@@ -127,6 +127,12 @@ fn checked(own_pid: u32) -> Result<Vec<(c_long, Vec<SeccompRule>)>, BackendError
     for command in [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD_CLOEXEC] {
         commands.push(SeccompRule::new(vec![equal(1, command)?])?);
     }
+    // The size and the settings of a worker's terminal (S-30); TIOCSTI above all is not among them.
+    let mut terminal = Vec::new();
+    // The last two are what newer C libraries ask in place of the two before.
+    for request in [libc::TIOCSWINSZ, libc::TCGETS, libc::TCSETS, libc::TCGETS2, libc::TCSETS2] {
+        terminal.push(SeccompRule::new(vec![SeccompCondition::new(1, Length::Dword, Op::Eq, request)?])?);
+    }
     let own = SeccompCondition::new(0, Length::Dword, Op::Eq, u64::from(own_pid))?;
     // An address, or fast open, would make sending connect.
     let no_address = SeccompCondition::new(4, Length::Qword, Op::Eq, 0)?;
@@ -134,6 +140,7 @@ fn checked(own_pid: u32) -> Result<Vec<(c_long, Vec<SeccompRule>)>, BackendError
         (libc::SYS_mmap, vec![SeccompRule::new(vec![no_exec()?, anonymous])?]),
         (libc::SYS_mprotect, vec![SeccompRule::new(vec![no_exec()?])?]),
         (libc::SYS_fcntl, commands),
+        (libc::SYS_ioctl, terminal),
         (libc::SYS_sendto, vec![SeccompRule::new(vec![no_address])?]),
         (libc::SYS_sendmsg, vec![SeccompRule::new(vec![none_of(2, libc::MSG_FASTOPEN)?])?]),
         // Whether a socket has an error.

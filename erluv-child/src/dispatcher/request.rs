@@ -1,13 +1,12 @@
 //! Control messages -> requests.
 
-use std::borrow::Cow;
-
 use erluv_proto::dist::{Control, Message};
 use erluv_proto::etf::Term;
 use erluv_proto::ids::WorkerId;
 
-use super::run::{Run, RunError};
-use super::text;
+use super::run::{Asking, Run, RunError};
+use super::server::ServerCall;
+use super::worker::{self, ToWorker};
 
 /// The number in the pid of the process `erluv` itself. Workers have higher ones.
 pub(crate) const SERVER: u64 = 1;
@@ -38,52 +37,6 @@ pub(crate) struct Caller<'a> {
     pub(crate) tag: Term<'a>,
 }
 
-/// Input for a worker.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Input<'a> {
-    Bytes(Cow<'a, [u8]>),
-    Eof,
-}
-
-/// Which output stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
-    Stdout,
-    Stderr,
-}
-
-/// A message to a worker's pid.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum ToWorker<'a> {
-    Stdin(Input<'a>),
-    Signal(u8),
-    Ack(Stream, u32),
-    Call(Caller<'a>, WorkerCall<'a>),
-}
-
-/// A `gen_server:call` to a worker's pid.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum WorkerCall<'a> {
-    Info,
-    Stop,
-    Signal(u8),
-    Stdin(Input<'a>),
-    Unknown(Term<'a>),
-}
-
-/// A `gen_server:call` to `erluv`.
-#[derive(Debug)]
-pub(crate) enum ServerCall<'a> {
-    Run(Result<Run<'a>, RunError<'a>>),
-    Info,
-    Workers,
-    WorkerInfo(Target),
-    Respawn,
-    /// What `net_adm:ping` asks of `net_kernel`.
-    IsAuth,
-    Unknown(Term<'a>),
-}
-
 /// What a control message asks for.
 #[derive(Debug)]
 pub(crate) enum Request<'a> {
@@ -92,7 +45,8 @@ pub(crate) enum Request<'a> {
         from: Term<'a>,
         link: bool,
         monitor: bool,
-        run: Result<Run<'a>, RunError<'a>>,
+        // Boxed: many times as large as all others.
+        run: Box<Result<Run<'a>, RunError<'a>>>,
     },
     /// A spawn of anything but `erluv:run/1,2`.
     SpawnOther {
@@ -162,10 +116,11 @@ impl Names<'_> {
     pub(crate) fn read<'a>(&self, message: &Message<'a>) -> Request<'a> {
         match message.control {
             Control::SpawnRequest { request, from, module, function, arity, link, monitor } => {
-                let run =
-                    (module == "erluv" && function == "run").then(|| self.spawn(arity, message.payload)).flatten();
+                let run = (module == "erluv" && function == "run")
+                    .then(|| self.spawn(from, arity, message.payload))
+                    .flatten();
                 match run {
-                    Some(run) => Request::Spawn { request, from, link, monitor, run },
+                    Some(run) => Request::Spawn { request, from, link, monitor, run: Box::new(run) },
                     None => Request::SpawnOther { request, from },
                 }
             }
@@ -174,7 +129,7 @@ impl Names<'_> {
                 _ => Request::Ignore("message to an unknown name"),
             },
             Control::Send { from, to } => match (self.target(to), message.payload) {
-                (Target::Worker(to), Some(payload)) => worker_message(to, from, payload),
+                (Target::Worker(to), Some(payload)) => worker::message(to, from, payload),
                 (Target::Server, Some(payload)) => self.server_message("erluv", payload),
                 _ => Request::Ignore("message to nobody"),
             },
@@ -200,47 +155,25 @@ impl Names<'_> {
     }
 
     /// `erluv:run(Cmd)` or `erluv:run(Cmd, Options)`; `None` for another number of arguments.
-    fn spawn<'a>(&self, arity: i64, args: Option<Term<'a>>) -> Option<Result<Run<'a>, RunError<'a>>> {
+    fn spawn<'a>(&self, from: Term<'a>, arity: i64, args: Option<Term<'a>>) -> Option<Result<Run<'a>, RunError<'a>>> {
         let args = args?;
+        let asking = Asking { from, peer: self.peer };
         // A list of one or two small integers arrives as a string: no command, but a request all the same.
         if args.string().is_some_and(|string| !string.is_empty()) {
             return Some(Err(RunError::Command(args)));
         }
         let mut args = args.list()?;
         match (arity, args.next(), args.next(), args.next()) {
-            (1, Some(command), None, None) => Some(Run::read(command, None, self.peer)),
-            (2, Some(command), Some(options), None) => Some(Run::read(command, Some(options), self.peer)),
+            (1, Some(command), None, None) => Some(Run::read(command, None, asking)),
+            (2, Some(command), Some(options), None) => Some(Run::read(command, Some(options), asking)),
             _ => None,
         }
     }
 
     fn server_message<'a>(&self, name: &str, payload: Term<'a>) -> Request<'a> {
-        let Some((caller, question)) = call(payload) else { return Request::Ignore("message that is no call") };
-        if name == "net_kernel" {
-            let ping = question.tuple_of::<2>().is_some_and(|[what, _]| what.is_atom("is_auth"));
-            return Request::Call(caller, if ping { ServerCall::IsAuth } else { ServerCall::Unknown(question) });
-        }
-        Request::Call(caller, self.server_call(question))
-    }
-
-    fn server_call<'a>(&self, question: Term<'a>) -> ServerCall<'a> {
-        match question.atom() {
-            Some("info") => return ServerCall::Info,
-            Some("workers") => return ServerCall::Workers,
-            Some("respawn") => return ServerCall::Respawn,
-            _ => {}
-        }
-        if let Some([what, command, options]) = question.tuple_of::<3>()
-            && what.is_atom("run")
-        {
-            return ServerCall::Run(Run::read(command, Some(options), self.peer));
-        }
-        match question.tuple_of::<2>() {
-            Some([what, command]) if what.is_atom("run") => ServerCall::Run(Run::read(command, None, self.peer)),
-            Some([what, pid]) if what.is_atom("info") && pid.pid().is_some() => {
-                ServerCall::WorkerInfo(self.target(pid))
-            }
-            _ => ServerCall::Unknown(question),
+        match call(payload) {
+            Some((caller, question)) => Request::Call(caller, self.server_call(name, caller, question)),
+            None => Request::Ignore("message that is no call"),
         }
     }
 }
@@ -250,61 +183,4 @@ pub(crate) fn call(payload: Term<'_>) -> Option<(Caller<'_>, Term<'_>)> {
     let [what, caller, question] = payload.tuple_of::<3>()?;
     let [from, tag] = caller.tuple_of::<2>()?;
     (what.is_atom("$gen_call") && from.pid().is_some()).then_some((Caller { from, tag }, question))
-}
-
-fn worker_message<'a>(to: WorkerId, from: Option<Term<'a>>, payload: Term<'a>) -> Request<'a> {
-    let message = if let Some((caller, question)) = call(payload) {
-        Some(ToWorker::Call(caller, worker_call(question)))
-    } else if let Some([what, value]) = payload.tuple_of::<2>() {
-        match what.atom() {
-            Some("stdin") => input(value).map(ToWorker::Stdin),
-            Some("signal") => text::signal(value).map(ToWorker::Signal),
-            _ => None,
-        }
-    } else {
-        ack(payload)
-    };
-    match message {
-        Some(message) => Request::Message { to, from, message },
-        None => Request::Ignore("message that no worker understands"),
-    }
-}
-
-/// `{ack, stdout | stderr, Bytes}`.
-fn ack(payload: Term<'_>) -> Option<ToWorker<'_>> {
-    let [what, stream, bytes] = payload.tuple_of::<3>()?;
-    let stream = match stream.atom()? {
-        "stdout" => Stream::Stdout,
-        "stderr" => Stream::Stderr,
-        _ => return None,
-    };
-    let bytes = u32::try_from(bytes.integer()?).ok()?;
-    what.is_atom("ack").then_some(ToWorker::Ack(stream, bytes))
-}
-
-fn worker_call(question: Term<'_>) -> WorkerCall<'_> {
-    match question.atom() {
-        Some("info") => return WorkerCall::Info,
-        Some("stop") => return WorkerCall::Stop,
-        _ => {}
-    }
-    let known = question.tuple_of::<2>().and_then(|[what, value]| match what.atom()? {
-        "signal" => text::signal(value).map(WorkerCall::Signal),
-        "stdin" => input(value).map(WorkerCall::Stdin),
-        _ => None,
-    });
-    known.unwrap_or(WorkerCall::Unknown(question))
-}
-
-/// iodata or `eof`. A binary is passed on where it lies, anything else is flattened: never longer than its frame.
-fn input(value: Term<'_>) -> Option<Input<'_>> {
-    if value.is_atom("eof") {
-        return Some(Input::Eof);
-    }
-    if let Some(bytes) = value.binary() {
-        return Some(Input::Bytes(Cow::Borrowed(bytes)));
-    }
-    let mut bytes = Vec::new();
-    value.iodata(value.as_bytes().len(), &mut bytes).ok()?;
-    Some(Input::Bytes(Cow::Owned(bytes)))
 }

@@ -1,21 +1,38 @@
 //! `run` requests: a command and its options -> what main and the manager need to know.
 
-use std::borrow::Cow;
-
 use erluv_proto::etf::Term;
-use erluv_proto::ipc::Program;
+use erluv_proto::ipc::{OutputFile, Program, Terminal};
 use serde_bytes::ByteBuf;
 
+use super::options::{Reader, Seen};
 use super::text;
 
-/// The longest grace between SIGTERM and SIGKILL that a request may ask for: a day, in milliseconds.
-const LONGEST_GRACE: i64 = 86_400_000;
+/// The largest window of an output stream of a worker that outlives the connection: so much is kept of each stream
+/// until it is acknowledged.
+const LARGEST_KEPT_WINDOW: u32 = 1 << 18;
 
-/// The largest window of an output stream, in bytes.
-const LARGEST_WINDOW: i64 = 1 << 30;
+/// Who asks for a worker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asking<'a, 'n> {
+    /// The pid that asked: the owner, where the options do not name another.
+    pub(crate) from: Term<'a>,
+    /// The node that we are connected with.
+    pub(crate) peer: &'n str,
+}
+
+/// Where the worker's stdin comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// `/dev/null`.
+    Null,
+    /// The node writes it.
+    Node,
+    /// A file.
+    File(ByteBuf),
+}
 
 /// Where an output stream of the worker goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Output<'a> {
     /// Nowhere: `/dev/null`.
     Null,
@@ -25,27 +42,69 @@ pub(crate) enum Output<'a> {
     To(Term<'a>),
     /// Into the other output stream.
     Other,
+    /// Into a file.
+    File(OutputFile),
+}
+
+impl Output<'_> {
+    /// Whether it comes to a process of the node.
+    fn is_told(&self) -> bool {
+        matches!(self, Output::Owner | Output::To(_))
+    }
+}
+
+/// In what form the node is told of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Telling {
+    /// `{'DOWN', OsPid, process, Pid, Reason}` to who asked.
+    pub(crate) monitor: bool,
+    /// The worker's pid links with who asked.
+    pub(crate) link: bool,
+    /// `{report, Pid, Map}` before the end.
+    pub(crate) report: bool,
+    /// Output and reasons in erlexec's form.
+    pub(crate) erlexec: bool,
+    /// What an exit status of 0 is told as.
+    pub(crate) success: u8,
 }
 
 /// A request for a worker, well-formed. Whether policy lets it is main's to say.
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) program: Program,
+    /// Executed in place of the program, or of the shell.
+    pub(crate) executable: Option<ByteBuf>,
     pub(crate) env: Vec<(ByteBuf, ByteBuf)>,
     pub(crate) cwd: Option<ByteBuf>,
     pub(crate) user: Option<String>,
-    /// The node writes the worker's stdin; without it, it is `/dev/null`.
-    pub(crate) stdin: bool,
+    pub(crate) nice: Option<i8>,
+    pub(crate) umask: Option<u16>,
+    pub(crate) group: Option<u32>,
+    pub(crate) limits: Vec<(String, Option<u64>)>,
+    pub(crate) terminal: Option<Terminal>,
+    pub(crate) stdin: Source,
     pub(crate) stdout: Output<'a>,
     pub(crate) stderr: Output<'a>,
+    /// Who gets its output and answers with its life; `None`: nobody.
+    pub(crate) owner: Option<Term<'a>>,
     /// Bytes of each output stream in flight before an `ack` is due; `None`: no limit but the connection's own.
     pub(crate) window: Option<u32>,
+    /// Output goes out by lines of at most so many bytes.
+    pub(crate) lines: Option<u32>,
     /// Milliseconds from SIGTERM to SIGKILL; `None`: the configured time.
     pub(crate) kill_timeout: Option<u32>,
+    /// The command in place of SIGTERM.
+    pub(crate) kill: Option<ByteBuf>,
+    pub(crate) kill_group: bool,
+    /// The longest that it may run, in milliseconds.
+    pub(crate) timeout: Option<u32>,
+    /// Seconds that it goes on without a connection; `None`: it is stopped.
+    pub(crate) keep: Option<u32>,
+    pub(crate) telling: Telling,
 }
 
 /// What is wrong with a request; the parts stand in it as they came.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RunError<'a> {
     /// No command: neither a text nor a list of texts with a program in front.
     Command(Term<'a>),
@@ -62,37 +121,94 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// [`RunError`], with the very part that is wrong.
-    pub(crate) fn read(command: Term<'a>, options: Option<Term<'a>>, peer: &str) -> Result<Self, RunError<'a>> {
+    pub(crate) fn read(
+        command: Term<'a>,
+        options: Option<Term<'a>>,
+        asking: Asking<'a, '_>,
+    ) -> Result<Self, RunError<'a>> {
         let program = program(command).ok_or(RunError::Command(command))?;
-        let mut reader = Reader { run: Self::new(program), seen: Vec::new(), peer };
+        let mut reader = Reader::new(Self::new(program, asking.from), asking.peer);
         let Some(options) = options else { return Ok(reader.run) };
         if let Some(map) = options.map() {
             for (key, value) in map {
-                let good = key.atom().and_then(|name| reader.option(name, Some(value)));
-                good.ok_or(RunError::Pair(key, value))?;
+                reader.pair(key, value)?;
             }
         } else if let Some(list) = options.list() {
             for option in list {
-                reader.element(option).ok_or(RunError::Option(option))?;
+                reader.element(option)?;
             }
         } else {
             return Err(RunError::Options(options));
         }
-        Ok(reader.run)
+        let Reader { mut run, seen, size, echo, arg0, .. } = reader;
+        run.fit(&seen, arg0)?;
+        if let Some(terminal) = &mut run.terminal {
+            (terminal.rows, terminal.columns) = size;
+            terminal.echo = echo;
+        }
+        Ok(run)
     }
 
-    fn new(program: Program) -> Self {
+    fn new(program: Program, from: Term<'a>) -> Self {
         Self {
             program,
+            executable: None,
             env: Vec::new(),
             cwd: None,
             user: None,
-            stdin: false,
+            nice: None,
+            umask: None,
+            group: None,
+            limits: Vec::new(),
+            terminal: None,
+            stdin: Source::Null,
             stdout: Output::Null,
             stderr: Output::Null,
+            owner: Some(from),
             window: None,
+            lines: None,
             kill_timeout: None,
+            kill: None,
+            kill_group: false,
+            timeout: None,
+            keep: None,
+            telling: Telling::default(),
         }
+    }
+
+    /// What one option says about another.
+    fn fit(&mut self, seen: &Seen<'a>, arg0: Option<ByteBuf>) -> Result<(), RunError<'a>> {
+        if let Some(arg0) = arg0 {
+            match &mut self.program {
+                Program::Direct(args) => {
+                    if let Some(first) = args.first_mut() {
+                        let program = std::mem::replace(first, arg0);
+                        self.executable.get_or_insert(program);
+                    }
+                }
+                Program::Shell(_) => return Err(seen.bad("arg0")),
+            }
+        }
+        if self.keep.is_some() && self.window.is_some_and(|window| window > LARGEST_KEPT_WINDOW) {
+            return Err(seen.bad("window"));
+        }
+        if self.terminal.is_some() {
+            // A terminal has but one stream of output.
+            match (&self.stderr, self.owner) {
+                (Output::Owner, _) => self.stdout = Output::Owner,
+                (Output::To(pid), Some(owner)) if *pid == owner => self.stdout = Output::Owner,
+                (Output::Null, _) => {}
+                (Output::Other, _) if self.stdout.is_told() => {}
+                (Output::To(_) | Output::Other | Output::File(_), _) => return Err(seen.bad("stderr")),
+            }
+            if self.stdout == Output::Other {
+                if !self.stderr.is_told() {
+                    return Err(seen.bad("stdout"));
+                }
+                self.stdout = Output::Owner;
+            }
+        }
+        Ok(())
     }
 
     /// The command on one line, for lists of workers: at most 200 bytes, in UTF-8.
@@ -119,107 +235,4 @@ fn program(command: Term<'_>) -> Option<Program> {
         args.push(ByteBuf::from(text::bytes(arg)?.into_owned()));
     }
     args.first().is_some_and(|program| !program.is_empty()).then_some(Program::Direct(args))
-}
-
-struct Reader<'a, 'p> {
-    run: Run<'a>,
-    seen: Vec<&'a str>,
-    peer: &'p str,
-}
-
-impl<'a> Reader<'a, '_> {
-    /// An element of a list of options: an atom alone, or a pair.
-    fn element(&mut self, option: Term<'a>) -> Option<()> {
-        if let Some(name) = option.atom() {
-            return self.option(name, None);
-        }
-        let [name, value] = option.tuple_of::<2>()?;
-        self.option(name.atom()?, Some(value))
-    }
-
-    fn option(&mut self, name: &'a str, value: Option<Term<'a>>) -> Option<()> {
-        if self.seen.contains(&name) {
-            return None;
-        }
-        self.seen.push(name);
-        match (name, value) {
-            ("stdin", value) => self.run.stdin = input(value)?,
-            ("stdout", value) => self.run.stdout = self.output(value, "stderr")?,
-            ("stderr", value) => self.run.stderr = self.output(value, "stdout")?,
-            ("env", Some(value)) => self.run.env = environment(value)?,
-            ("cd", Some(value)) => self.run.cwd = Some(ByteBuf::from(named(value)?.into_owned())),
-            ("user", Some(value)) => self.run.user = Some(String::from_utf8(named(value)?.into_owned()).ok()?),
-            ("kill_timeout", Some(value)) => self.run.kill_timeout = Some(within(value, 0, LONGEST_GRACE)?),
-            ("window", Some(value)) => self.run.window = Some(within(value, 1, LARGEST_WINDOW)?),
-            _ => return None,
-        }
-        Some(())
-    }
-
-    fn output(&self, value: Option<Term<'a>>, other: &str) -> Option<Output<'a>> {
-        let Some(value) = value else { return Some(Output::Owner) };
-        if let Some(pid) = value.pid() {
-            // We talk with this node alone: nothing could be sent to a pid of another.
-            return (pid.node == self.peer).then_some(Output::To(value));
-        }
-        match value.atom()? {
-            "null" | "false" => Some(Output::Null),
-            "true" => Some(Output::Owner),
-            name if name == other => Some(Output::Other),
-            _ => None,
-        }
-    }
-}
-
-fn input(value: Option<Term<'_>>) -> Option<bool> {
-    match value.map(Term::atom) {
-        None | Some(Some("true")) => Some(true),
-        Some(Some("null" | "false")) => Some(false),
-        Some(_) => None,
-    }
-}
-
-/// A text that is not empty.
-fn named(value: Term<'_>) -> Option<Cow<'_, [u8]>> {
-    text::bytes(value).filter(|name| !name.is_empty())
-}
-
-fn within(value: Term<'_>, least: i64, most: i64) -> Option<u32> {
-    value.integer().filter(|number| (least..=most).contains(number)).and_then(|number| u32::try_from(number).ok())
-}
-
-/// A map, or a list of `{Name, Value}` pairs and `"Name=Value"` texts. `clear` and `{Name, false}` are what erlexec's
-/// users write to take names out: here there is nothing to take out but what stands before it in the list.
-fn environment(value: Term<'_>) -> Option<Vec<(ByteBuf, ByteBuf)>> {
-    let mut env: Vec<(ByteBuf, ByteBuf)> = Vec::new();
-    let mut set = |name: Cow<'_, [u8]>, value: Option<Cow<'_, [u8]>>| {
-        env.retain(|(known, _)| known.as_slice() != name.as_ref());
-        if let Some(value) = value {
-            env.push((ByteBuf::from(name.into_owned()), ByteBuf::from(value.into_owned())));
-        }
-    };
-    let pair = |name: Term<'_>, value: Term<'_>| -> Option<(Vec<u8>, Option<Vec<u8>>)> {
-        let name = named(name).filter(|name| !name.contains(&b'='))?.into_owned();
-        let value = if value.is_atom("false") { None } else { Some(text::bytes(value)?.into_owned()) };
-        Some((name, value))
-    };
-    if let Some(map) = value.map() {
-        for (name, value) in map {
-            let (name, value) = pair(name, value)?;
-            set(name.into(), value.map(Cow::from));
-        }
-        return Some(env);
-    }
-    for element in value.list()? {
-        if let Some([name, value]) = element.tuple_of::<2>() {
-            let (name, value) = pair(name, value)?;
-            set(name.into(), value.map(Cow::from));
-        } else if !element.is_atom("clear") {
-            let text = text::bytes(element)?;
-            let at = text.iter().position(|byte| *byte == b'=').filter(|at| *at > 0)?;
-            let (name, value) = text.split_at_checked(at)?;
-            set(name.into(), Some(value.get(1..)?.into()));
-        }
-    }
-    Some(env)
 }

@@ -1,15 +1,17 @@
 //! Links, monitors and exit signals, and how the end of a worker is told.
 
-use std::cmp::Reverse;
+use std::os::fd::AsRawFd;
 
 use erluv_proto::dist::send;
-use erluv_proto::etf::{Term, put_atom};
+use erluv_proto::etf::{Term, put_atom, put_integer, put_tuple};
 use erluv_proto::ids::WorkerId;
 use erluv_proto::ipc::Exited;
+use mio::unix::SourceFd;
 
 use super::life::{self, Effect, Event};
-use super::worker::Worker;
-use super::{DRAIN, Manager, Outlet, own, owners, terms};
+use super::timers::Alarm;
+use super::worker::{End, Stopped, Worker};
+use super::{DRAIN, Manager, Outlet, own, owners, put_own_pid, terms};
 use crate::dispatcher::request::{SERVER, Target};
 use crate::streams::Which;
 
@@ -68,10 +70,14 @@ impl Manager {
             // The link was taken back before its signal came.
             return;
         }
-        if !reason.is_atom("normal") {
-            let at_once = !linked && reason.is_atom("kill");
-            self.stop(id, at_once.then_some(0), outlet);
+        if reason.is_atom("normal") {
+            return;
         }
+        if !linked && reason.is_atom("kill") {
+            return self.stop(id, Some(0), Stopped::Kill, outlet);
+        }
+        let owned = linked && worker.owner.as_deref() == Some(from.as_bytes());
+        self.stop(id, None, if owned { Stopped::Owner } else { Stopped::Stop }, outlet);
     }
 
     pub(super) fn monitor(
@@ -112,8 +118,8 @@ impl Manager {
     /// Main: a worker has ended.
     pub(crate) fn exited(&mut self, exited: &Exited, outlet: &mut Outlet<'_>) {
         if let Some(worker) = self.workers.get_mut(&exited.worker) {
-            worker.status = Some(exited.status);
-            worker.stdin = None;
+            worker.end = Some(End::of(exited));
+            worker.close(Which::Stdin);
             let streams = worker.streams_open();
             self.answer_drained(exited.worker, outlet);
             self.event(exited.worker, Event::Ended { streams }, outlet);
@@ -123,53 +129,98 @@ impl Manager {
     /// An output stream has ended.
     pub(super) fn stream_ended(&mut self, id: WorkerId, which: Which, outlet: &mut Outlet<'_>) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.close(which);
+        let output = worker.output(which).map(|output| output.fd().as_raw_fd());
+        worker.ended(which);
+        if let Some(fd) = output.filter(|_| worker.keep.is_some())
+            && let Err(error) = outlet.registry.deregister(&mut SourceFd(&fd))
+        {
+            ::log::debug!("{id}: letting go of its {which:?}: {error}");
+        }
         if !worker.streams_open() {
             self.event(id, Event::StreamsClosed, outlet);
         }
     }
 
-    /// Looks after ended workers whose streams did not end in time.
+    /// Looks after what the clock says: streams that did not end in time, workers that ran or were kept for too long.
     pub(crate) fn due(&mut self, outlet: &mut Outlet<'_>) {
-        while let Some(Reverse((at, id))) = self.drains.peek().copied()
-            && at <= outlet.now
-        {
-            self.drains.pop();
+        while let Some((id, alarm)) = self.timers.due(outlet.now) {
             let Some(worker) = self.workers.get(&id) else { continue };
-            if worker.output_waits() && !worker.stopped {
+            match alarm {
                 // Not held open but not yet wanted: its recipient takes its time.
-                self.watch_drain(id, outlet);
-            } else {
-                self.event(id, Event::DrainOver, outlet);
+                Alarm::Drain if worker.output_waits() && worker.stopped.is_none() => self.watch_drain(id, outlet),
+                Alarm::Drain => self.event(id, Event::DrainOver, outlet),
+                Alarm::Late if worker.stopped.is_some() => {}
+                Alarm::Late => self.event(id, Event::TimeOver, outlet),
+                Alarm::Kept => self.event(id, Event::KeepOver, outlet),
             }
         }
     }
 
     fn watch_drain(&mut self, id: WorkerId, outlet: &Outlet<'_>) {
-        if let Some(at) = outlet.now.checked_add(DRAIN) {
-            self.drains.push(Reverse((at, id)));
-        }
+        self.timers.set(outlet.now.checked_add(DRAIN), id, Alarm::Drain);
     }
 
-    fn event(&mut self, id: WorkerId, event: Event, outlet: &mut Outlet<'_>) {
+    pub(super) fn event(&mut self, id: WorkerId, event: Event, outlet: &mut Outlet<'_>) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let (state, effect) = life::step(worker.state, event);
         worker.state = state;
         match effect {
             None => {}
             Some(Effect::WatchDrain) => self.watch_drain(id, outlet),
+            Some(Effect::StopLate) => self.stop(id, None, Stopped::Timeout, outlet),
+            Some(Effect::StopUntold) => {
+                self.stop(id, None, Stopped::Nodedown, outlet);
+                self.forget(id);
+            }
+            Some(Effect::Forget) => {
+                self.forget(id);
+            }
             Some(Effect::TellEnd) => {
-                if let Some(worker) = self.workers.remove(&id) {
+                if let Some(worker) = self.forget(id) {
                     self.tell_end(&worker, outlet);
                 }
             }
         }
     }
 
+    fn forget(&mut self, id: WorkerId) -> Option<Worker> {
+        let worker = self.workers.remove(&id)?;
+        self.timers.unset(worker.late, id, Alarm::Late);
+        self.timers.unset(worker.kept_until, id, Alarm::Kept);
+        Some(worker)
+    }
+
+    /// The report comes first, exit signals last: who gets one knows all else.
     fn tell_end(&mut self, worker: &Worker, outlet: &mut Outlet<'_>) {
-        let (own, out) = (own(&self.hello), &mut *outlet.node);
-        let Some(status) = worker.status else { return };
-        let reason = |out: &mut Vec<u8>| terms::put_end(out, status);
+        let Some(end) = worker.end else { return };
+        let (hello, flags) = (&self.hello, self.flags);
+        let (own, out) = (own(hello), &mut *outlet.node);
+        let reason = |out: &mut Vec<u8>| terms::put_end(out, end.status, worker.stopped, worker.telling);
+        if worker.telling.report
+            && let Some(owner) = worker.owner.as_deref().and_then(|owner| Term::exactly(owner).ok())
+        {
+            send::put_send(out, own, worker.id.0, owner, |out| {
+                put_tuple(out, 3);
+                put_atom(out, "report");
+                put_own_pid(out, hello, worker.id.0);
+                terms::put_report(out, worker, &end);
+            });
+        }
+        if let Some(watcher) = worker.watcher.as_deref().and_then(|watcher| Term::exactly(watcher).ok()) {
+            send::put_send(out, own, worker.id.0, watcher, |out| {
+                put_tuple(out, 5);
+                put_atom(out, "DOWN");
+                put_integer(out, i64::from(worker.os_pid));
+                put_atom(out, "process");
+                put_own_pid(out, hello, worker.id.0);
+                reason(out);
+            });
+        }
+        for waiting in &worker.mourners {
+            if let (Ok(from), Ok(tag)) = (Term::exactly(&waiting.from), Term::exactly(&waiting.tag)) {
+                send::put_reply(out, own, SERVER, from, tag, flags, reason);
+            }
+        }
         for link in &worker.links {
             if let Ok(to) = Term::exactly(link) {
                 send::put_exit(out, own, worker.id.0, to, reason);
@@ -180,10 +231,17 @@ impl Manager {
                 send::put_monitor_exit_of(out, own, worker.id.0, to, reference, reason);
             }
         }
-        if let Some(monitor) = self.owners.remove(&worker.owner, worker.id)
-            && let Ok(owner) = Term::exactly(&worker.owner)
+        if let Some(owner) = &worker.owner {
+            self.disown(owner, worker.id, outlet);
+        }
+    }
+
+    /// A worker has this owner no more.
+    pub(super) fn disown(&mut self, owner: &[u8], id: WorkerId, outlet: &mut Outlet<'_>) {
+        if let Some(monitor) = self.owners.remove(owner, id)
+            && let Ok(owner) = Term::exactly(owner)
         {
-            send::put_demonitor(out, own, SERVER, owner, owners::words(monitor));
+            send::put_demonitor(outlet.node, own(&self.hello), SERVER, owner, owners::words(monitor));
         }
     }
 }

@@ -9,9 +9,11 @@ use mio::Interest;
 use mio::event::Event as Ready;
 use mio::unix::SourceFd;
 
+use super::life::Event;
 use super::worker::{Waiting, Worker};
 use super::{Manager, Outlet, own, put_error, put_own_pid};
-use crate::dispatcher::request::{Caller, Input as Offer, SERVER, Stream};
+use crate::dispatcher::request::{Caller, SERVER};
+use crate::dispatcher::worker::Input as Offer;
 use crate::streams::input::{Input, Taken};
 use crate::streams::output::{PIECE, Read};
 use crate::streams::{Which, token};
@@ -20,7 +22,7 @@ use crate::streams::{Which, token};
 const CALLS_BEYOND_CAP: usize = 4;
 
 /// Calls that may wait for the same worker to read.
-const MOST_WAITING: usize = 1024;
+pub(super) const MOST_WAITING: usize = 1024;
 
 impl Manager {
     /// The poller has something to say of a stream.
@@ -39,8 +41,11 @@ impl Manager {
     }
 
     /// Puts a stream into the run queue where it has something to read and its recipient lets it come.
-    fn schedule(&mut self, id: WorkerId, which: Which, outlet: &mut Outlet<'_>) {
-        let Some(output) = self.workers.get_mut(&id).and_then(|worker| worker.output(which)) else { return };
+    pub(super) fn schedule(&mut self, id: WorkerId, which: Which, outlet: &mut Outlet<'_>) {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.is_kept()) else { return };
+        let owned = worker.owner.is_some();
+        // Without a recipient, its bytes stay in the pipe until somebody adopts the worker.
+        let Some(output) = worker.output(which).filter(|output| owned || output.to.is_some()) else { return };
         if output.is_over() {
             return self.stream_ended(id, which, outlet);
         }
@@ -65,44 +70,72 @@ impl Manager {
     }
 
     fn pump_one(&mut self, id: WorkerId, which: Which, outlet: &mut Outlet<'_>) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        let owner = worker.owner.clone();
-        let Some(output) = worker.output(which) else { return };
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.is_kept()) else { return };
+        let os_pid = worker.telling.erlexec.then_some(worker.os_pid);
+        let (output, name) = match which {
+            Which::Stderr => (&mut worker.stderr, "stderr"),
+            Which::Stdin | Which::Stdout => (&mut worker.stdout, "stdout"),
+        };
+        let Some(output) = output else { return };
         output.queued = false;
-        let recipient = output.to.clone().unwrap_or(owner);
+        let Some(recipient) = output.to.clone().or_else(|| worker.owner.clone()) else { return };
         let Ok(to) = Term::exactly(&recipient) else { return };
-        let name = if which == Which::Stderr { "stderr" } else { "stdout" };
-        let start = outlet.node.len();
-        outlet.node.reserve(PIECE.saturating_add(1024));
-        let mark = send::data_prefix(outlet.node, own(&self.hello), id.0, to, name);
-        match output.read(outlet.node) {
-            Ok(Read::Some(_)) => {
-                send::finish_data(outlet.node, mark);
-                self.schedule(id, which, outlet);
+        let first = outlet.node.len();
+        let ended = loop {
+            let start = outlet.node.len();
+            outlet.node.reserve(PIECE.saturating_add(1024));
+            let mark = send::data_prefix_of(outlet.node, own(&self.hello), id.0, to, name, os_pid);
+            match output.read(outlet.node) {
+                Ok(Read::Some(_)) => {
+                    send::finish_data(outlet.node, mark);
+                    // Lines are many to a piece.
+                    let gathered = outlet.node.len().saturating_sub(first);
+                    if gathered >= PIECE || !output.has_piece() {
+                        break false;
+                    }
+                    continue;
+                }
+                Ok(Read::Empty) => {
+                    outlet.node.truncate(start);
+                    break false;
+                }
+                Ok(Read::End) => outlet.node.truncate(start),
+                Err(error) => {
+                    ::log::warn!("{id}: reading its {name}: {error}");
+                    outlet.node.truncate(start);
+                }
             }
-            Ok(Read::Empty) => outlet.node.truncate(start),
-            Ok(Read::End) => {
-                outlet.node.truncate(start);
-                self.stream_ended(id, which, outlet);
-            }
-            Err(error) => {
-                ::log::warn!("{id}: reading its {name}: {error}");
-                outlet.node.truncate(start);
-                self.stream_ended(id, which, outlet);
-            }
-        }
+            break true;
+        };
+        if ended { self.stream_ended(id, which, outlet) } else { self.schedule(id, which, outlet) }
     }
 
     /// `{ack, Stream, Bytes}`: the recipient has dealt with so many bytes.
-    pub(super) fn acknowledge(&mut self, id: WorkerId, stream: Stream, bytes: u32, outlet: &mut Outlet<'_>) {
-        let which = match stream {
-            Stream::Stdout => Which::Stdout,
-            Stream::Stderr => Which::Stderr,
-        };
+    pub(super) fn acknowledge(&mut self, id: WorkerId, which: Which, bytes: u32, outlet: &mut Outlet<'_>) {
         if let Some(output) = self.workers.get_mut(&id).and_then(|worker| worker.output(which)) {
             output.acknowledge(bytes);
         }
         self.schedule(id, which, outlet);
+    }
+
+    /// `{close, Stream}`: stdin after what waits for it; an output stream at once, and who writes on gets SIGPIPE.
+    pub(super) fn close(&mut self, id: WorkerId, which: Which, outlet: &mut Outlet<'_>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        match which {
+            Which::Stdin => {
+                if let Some(input) = &mut worker.stdin {
+                    input.finish();
+                    watch(worker, outlet);
+                }
+            }
+            Which::Stdout | Which::Stderr => {
+                let open = worker.streams_open();
+                worker.close(which);
+                if open && !worker.streams_open() {
+                    self.event(id, Event::StreamsClosed, outlet);
+                }
+            }
+        }
     }
 
     /// `{stdin, Data}` as a plain message: above the cap it costs its sender a notice, never memory.

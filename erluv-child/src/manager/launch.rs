@@ -1,23 +1,22 @@
 //! From a request to a worker, or to the reason why there is none.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use erluv_proto::dist::send;
 use erluv_proto::etf::{Term, put_atom, put_integer, put_tuple};
 use erluv_proto::ids::{RequestId, WorkerId};
 use erluv_proto::ipc::{InputFrom, Launch, LaunchFailed, Launched, OutputTo, Stop, ToMain};
-use mio::Interest;
-use mio::unix::SourceFd;
 
 use super::life::State;
+use super::timers::Alarm;
 use super::worker::{Bytes, Worker};
 use super::{Manager, Outlet, own, owners, put_error, put_own_pid, terms};
 use crate::dispatcher::request::{Caller, SERVER};
-use crate::dispatcher::run::{Output as To, Run, RunError};
+use crate::dispatcher::run::{Output as To, Run, RunError, Source, Telling};
 use crate::streams::input::Input;
-use crate::streams::output::Output;
-use crate::streams::{Which, token};
+use crate::streams::output::{Handing, Output};
 
 /// Bits of the flags of a SPAWN_REPLY: a link and a monitor were set up with the process.
 const LINKED: u8 = 1;
@@ -25,6 +24,9 @@ const MONITORED: u8 = 2;
 
 /// Bytes of requests that may wait for main: more than that is refused.
 const WAITING_FOR_MAIN: usize = 4 * 1024 * 1024;
+
+/// Workers that outlive the connection, at one time: what each holds for that is bounded by its window.
+const MOST_KEPT: usize = 1000;
 
 /// How a worker was asked for.
 #[derive(Debug)]
@@ -40,10 +42,15 @@ pub(super) enum Asked {
 pub(super) struct Pending {
     asked: Asked,
     from: Bytes,
+    owner: Option<Bytes>,
     stdout: Option<Bytes>,
     stderr: Option<Bytes>,
-    window: Option<u32>,
+    handing: Handing,
+    telling: Telling,
     kill_timeout: u32,
+    timeout: Option<Duration>,
+    keep: Option<Duration>,
+    terminal: bool,
     command: String,
 }
 
@@ -94,6 +101,9 @@ impl Manager {
         if outlet.main.waiting() > WAITING_FOR_MAIN {
             return self.refuse(&asked, &from, outlet, |out| terms::put_refused(out, "busy", "too many requests wait"));
         }
+        if run.keep.is_some() && self.kept_count() >= MOST_KEPT {
+            return self.refuse(&asked, &from, outlet, |out| terms::put_refused(out, "keep", "too many are kept"));
+        }
         let request = RequestId(self.next_request);
         self.next_request = self.next_request.saturating_add(1);
         let (launch, pending) = split(run, request, asked, from, self.hello.kill_timeout);
@@ -106,6 +116,12 @@ impl Manager {
                 self.refuse(&pending.asked, &pending.from, outlet, |out| terms::put_refused(out, "arguments", &what));
             }
         }
+    }
+
+    /// How many workers outlive the connection, or will.
+    fn kept_count(&self) -> usize {
+        let pending = self.pending.values().filter(|pending| pending.keep.is_some()).count();
+        self.workers.values().filter(|worker| worker.keep.is_some()).count().saturating_add(pending)
     }
 
     /// Tells who asked that there is no worker: the reason is that of a process that ended at once, or the answer.
@@ -159,51 +175,63 @@ impl Manager {
             return outlet.main.send(&ToMain::Stop(Stop { worker: launched.worker, grace: 0 }));
         };
         let id = launched.worker;
-        let (asked, worker) = worker(launched, pipes, pending, outlet);
+        let (asked, from, worker) = worker(launched, pipes, pending, outlet.now);
         let hello = &self.hello;
-        let Ok(owner) = Term::exactly(&worker.owner) else { return };
+        let Ok(caller) = Term::exactly(&from) else { return };
         let out = &mut *outlet.node;
-        match asked {
+        let linked = match asked {
             Asked::Spawn { request, link, monitor } => {
                 let Ok(request) = Term::exactly(&request) else { return };
-                send::put_spawn_reply(out, own(hello), request, owner, spawn_flags(link, monitor), id.0);
+                send::put_spawn_reply(out, own(hello), request, caller, spawn_flags(link, monitor), id.0);
+                link
             }
             Asked::Call { tag } => {
                 let Ok(tag) = Term::exactly(&tag) else { return };
-                send::put_reply(out, own(hello), SERVER, owner, tag, self.flags, |out| {
+                send::put_reply(out, own(hello), SERVER, caller, tag, self.flags, |out| {
                     put_tuple(out, 3);
                     put_atom(out, "ok");
                     put_own_pid(out, hello, id.0);
                     put_integer(out, i64::from(worker.os_pid));
                 });
+                false
             }
+        };
+        if worker.telling.link && !linked {
+            send::put_link(out, own(hello), id.0, caller);
         }
-        if let Some(monitor) = self.owners.add(&worker.owner, id) {
-            send::put_monitor(out, own(hello), SERVER, owner, owners::words(monitor));
+        if let Some(owner) = worker.owner.as_deref()
+            && let Ok(pid) = Term::exactly(owner)
+            && let Some(monitor) = self.owners.add(owner, id)
+        {
+            send::put_monitor(out, own(hello), SERVER, pid, owners::words(monitor));
         }
+        self.timers.set(worker.late, id, Alarm::Late);
         self.workers.insert(id, worker);
+        self.watch_outputs(id, outlet);
     }
 }
 
 /// What main has to know, and what is kept until it answers.
 fn split(run: Run<'_>, request: RequestId, asked: Asked, from: Bytes, kill_timeout: u32) -> (Launch, Pending) {
     let (command, asker) = (run.command(), asker(&from));
-    let recipient = |to: To<'_>| match to {
+    let recipient = |to: &To<'_>| match to {
         To::To(pid) => Some(pid.as_bytes().into()),
-        To::Null | To::Owner | To::Other => None,
+        To::Null | To::Owner | To::Other | To::File(_) => None,
     };
-    let place = |to: To<'_>| match to {
-        To::Null => OutputTo::Null,
-        To::Owner | To::To(_) => OutputTo::Pipe,
-        To::Other => OutputTo::Other,
-    };
+    let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+    let terminal = run.terminal.is_some();
     let pending = Pending {
         asked,
         from,
-        stdout: recipient(run.stdout),
-        stderr: recipient(run.stderr),
-        window: run.window,
+        owner: run.owner.map(|owner| owner.as_bytes().into()),
+        stdout: recipient(&run.stdout),
+        stderr: recipient(&run.stderr),
+        handing: Handing { window: run.window, lines: run.lines, keep: run.keep.is_some() },
+        telling: run.telling,
         kill_timeout: run.kill_timeout.unwrap_or(kill_timeout),
+        timeout: run.timeout.map(|timeout| Duration::from_millis(u64::from(timeout))),
+        keep: run.keep.map(seconds),
+        terminal,
         command,
     };
     let launch = Launch {
@@ -212,63 +240,87 @@ fn split(run: Run<'_>, request: RequestId, asked: Asked, from: Bytes, kill_timeo
         env: run.env,
         cwd: run.cwd,
         user: run.user,
-        stdin: if run.stdin { InputFrom::Pipe } else { InputFrom::Null },
-        stdout: place(run.stdout),
-        stderr: place(run.stderr),
-        executable: None,
-        nice: None,
-        umask: None,
-        group: None,
-        limits: Vec::new(),
-        terminal: None,
-        kill: None,
-        kill_group: false,
+        stdin: match run.stdin {
+            Source::Null => InputFrom::Null,
+            Source::Node if terminal => InputFrom::Terminal,
+            Source::Node => InputFrom::Pipe,
+            Source::File(path) => InputFrom::File(path),
+        },
+        stdout: place(run.stdout, terminal),
+        stderr: place(run.stderr, terminal),
+        executable: run.executable,
+        nice: run.nice,
+        umask: run.umask,
+        group: run.group,
+        limits: run.limits,
+        terminal: run.terminal,
+        kill: run.kill,
+        kill_group: run.kill_group,
         asker,
     };
     (launch, pending)
 }
 
-/// A worker of what was asked and what main has sent; its output streams are known to the poller.
-fn worker(launched: Launched, pipes: Vec<OwnedFd>, pending: Pending, outlet: &mut Outlet<'_>) -> (Asked, Worker) {
+/// Where an output stream goes, in main's words. On a terminal, both that come to the node are one.
+fn place(to: To<'_>, terminal: bool) -> OutputTo {
+    match to {
+        To::Null => OutputTo::Null,
+        To::Owner | To::To(_) | To::Other if terminal => OutputTo::Terminal,
+        To::Owner | To::To(_) => OutputTo::Pipe,
+        To::Other => OutputTo::Other,
+        To::File(file) => OutputTo::File(file),
+    }
+}
+
+/// A worker of what was asked and what main has sent, and who asked.
+fn worker(launched: Launched, pipes: Vec<OwnedFd>, pending: Pending, now: Instant) -> (Asked, Bytes, Worker) {
     let id = launched.worker;
     let mut pipes = pipes.into_iter();
     let mut next = |there: bool| there.then(|| pipes.next()).flatten();
     let (stdin, stdout, stderr) = (next(launched.stdin), next(launched.stdout), next(launched.stderr));
-    for (pipe, which) in [(&stdout, Which::Stdout), (&stderr, Which::Stderr)] {
-        let Some(pipe) = pipe else { continue };
-        let added = outlet.registry.register(&mut SourceFd(&pipe.as_raw_fd()), token(id, which), Interest::READABLE);
-        if let Err(error) = added {
-            ::log::error!("{id}: watching its {which:?}: {error}");
-            outlet.main.send(&ToMain::Stop(Stop { worker: id, grace: 0 }));
+    let Pending { asked, from, telling, terminal, handing, .. } = pending;
+    let (mut links, mut monitors) = (HashSet::new(), HashMap::new());
+    if telling.link {
+        links.insert(from.clone());
+    }
+    if let Asked::Spawn { request, link, monitor } = &asked {
+        if *link {
+            links.insert(from.clone());
+        }
+        if *monitor {
+            monitors.insert(request.clone(), from.clone());
         }
     }
-    let owner = pending.from;
-    let (links, monitors) = match &pending.asked {
-        Asked::Spawn { request, link, monitor } => (
-            link.then(|| owner.clone()).into_iter().collect(),
-            monitor.then(|| (request.clone(), owner.clone())).into_iter().collect(),
-        ),
-        Asked::Call { .. } => (HashSet::new(), HashMap::new()),
-    };
     let worker = Worker {
         id,
         os_pid: launched.os_pid,
-        owner,
+        owner: pending.owner,
+        // As in erlexec, a link says it all.
+        watcher: (telling.monitor && !telling.link).then(|| from.clone()),
+        telling,
         user: Some(launched.user).filter(|user| !user.is_empty()),
         command: pending.command,
         started: super::unix_now(),
         kill_timeout: pending.kill_timeout,
+        late: pending.timeout.and_then(|timeout| now.checked_add(timeout)),
+        keep: pending.keep,
+        kept_until: None,
         links,
         monitors,
-        stdin: stdin.map(Input::new),
-        stdout: stdout.map(|pipe| Output::new(pipe, pending.stdout, pending.window)),
-        stderr: stderr.map(|pipe| Output::new(pipe, pending.stderr, pending.window)),
+        stdin: stdin.map(|pipe| Input::new(pipe, terminal)),
+        stdout: stdout.map(|pipe| Output::new(pipe, pending.stdout, handing)),
+        stderr: stderr.map(|pipe| Output::new(pipe, pending.stderr, handing)),
+        past: [None, None],
+        terminal,
+        read: [0; 2],
+        written: 0,
         waiting: VecDeque::new(),
+        mourners: Vec::new(),
         state: State::Running,
-        stopped: false,
-        status: None,
+        stopped: None,
+        end: None,
     };
-    (pending.asked, worker)
+    (asked, from, worker)
 }
 
 fn spawn_flags(link: bool, monitor: bool) -> u8 {

@@ -1,39 +1,51 @@
 //! The manager: requests of the node and reports of main -> what happens to workers, links, monitors and owners.
 //!
 //! It lives exactly as long as one connection: all that hangs off the connection is gone with it, so that nothing is
-//! ever said to a pid of an earlier incarnation of the node.
+//! ever said to a pid of an earlier incarnation of the node. Workers that outlive it are handed from one to the next by
+//! [`kept`].
 //!
 //! - [`life`]: the life of a worker, a pure function.
 //! - [`worker`]: what is known of one.
 //! - [`launch`]: from a request to a worker, or to a refusal.
 //! - [`flow`]: its streams.
+//! - [`kept`]: how it outlives a connection.
 //! - [`end`]: its links and monitors, and how its end is told.
-//! - [`owners`], [`terms`]: who owns workers; answers as terms.
+//! - [`calls`]: calls and messages to a worker, calls to `erluv`.
+//! - [`terminal`]: its terminal.
+//! - [`owners`], [`timers`], [`terms`]: who owns workers; what the clock says; answers as terms.
 
+mod calls;
 mod end;
 mod flow;
+mod kept;
 mod launch;
 pub(crate) mod life;
 mod owners;
+mod terminal;
 mod terms;
+mod timers;
 mod worker;
 
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+pub(crate) use kept::Kept;
+
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use erluv_proto::dist::{Control as Message, Own, parse_head, send};
-use erluv_proto::etf::{Term, put_atom, put_list, put_nil, put_pid, put_term, put_tuple};
+use erluv_proto::etf::{put_atom, put_pid, put_tuple};
 use erluv_proto::ids::{NodeName, RequestId, WorkerId};
-use erluv_proto::ipc::{Hello, Signal, Stop, ToMain};
+use erluv_proto::ipc::{Hello, Stop, ToMain};
 use mio::Registry;
 
 use crate::control::Control;
-use crate::dispatcher::request::{Caller, Names, Request, SERVER, ServerCall, Target, ToWorker, WorkerCall};
+use crate::dispatcher::request::{Caller, Names, Request, SERVER};
 use crate::streams::Which;
 use launch::Pending;
+use life::State;
 use owners::Owners;
-use worker::Worker;
+use timers::{Alarm, Timers};
+use worker::{Stopped, Worker};
 
 /// How long somebody who got away may hold the streams of an ended worker open before its end is told all the same.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -59,25 +71,38 @@ pub(crate) struct Manager {
     owners: Owners,
     /// Streams that have something to read and may be read.
     runnable: VecDeque<(WorkerId, Which)>,
-    /// When to look whether the streams of ended workers have ended too.
-    drains: BinaryHeap<std::cmp::Reverse<(Instant, WorkerId)>>,
+    timers: Timers,
     next_request: u64,
     next_phantom: u64,
     stopping: bool,
 }
 
 impl Manager {
-    /// A manager for a new connection. Its requests are numbered from `first_request`, above all earlier ones.
-    pub(crate) fn new(hello: Rc<Hello>, peer: NodeName, flags: u64, first_request: u64) -> Self {
+    /// A manager for a new connection, with the workers that outlived the last one. Its requests are numbered from
+    /// `first_request`, above all earlier ones.
+    pub(crate) fn new(
+        hello: Rc<Hello>,
+        peer: NodeName,
+        flags: u64,
+        first_request: u64,
+        mut kept: Kept,
+        main: &mut Control,
+    ) -> Self {
+        let workers = kept.take(&peer, main);
+        let mut timers = Timers::default();
+        for (id, worker) in &workers {
+            timers.set(worker.late, *id, Alarm::Late);
+            timers.set(worker.kept_until, *id, Alarm::Kept);
+        }
         Self {
             hello,
             peer,
             flags,
-            workers: HashMap::new(),
+            workers,
             pending: HashMap::new(),
             owners: Owners::default(),
             runnable: VecDeque::new(),
-            drains: BinaryHeap::new(),
+            timers,
             next_request: first_request,
             // Main counts its workers from 2 upward: the upper half of the numbers is for processes that never were.
             next_phantom: (1 << 63) | first_request,
@@ -95,16 +120,16 @@ impl Manager {
         self.stopping = true;
     }
 
-    /// Whether no worker is left whose end is not told, and no request that is not answered.
+    /// Whether no worker is left whose end is to be told, and no request that is not answered.
     pub(crate) fn is_idle(&self) -> bool {
-        self.workers.is_empty() && self.pending.is_empty()
+        self.pending.is_empty() && self.workers.values().all(|worker| worker.state == State::KeptEnded)
     }
 
     /// Carries out a request.
     pub(crate) fn request(&mut self, request: Request<'_>, outlet: &mut Outlet<'_>) {
         match request {
             Request::Spawn { request, from, link, monitor, run } => {
-                self.spawn(request, from, link, monitor, run, outlet);
+                self.spawn(request, from, link, monitor, *run, outlet);
             }
             Request::SpawnOther { request, from } => send::put_spawn_error(outlet.node, request, from, "notsup"),
             Request::Call(caller, call) => self.server_call(caller, call, outlet),
@@ -118,43 +143,10 @@ impl Manager {
             Request::Demonitor { target, reference } => self.demonitor(target, reference),
             Request::OwnerGone(owner) => {
                 for worker in self.owners.gone(owner.as_bytes()) {
-                    self.stop(worker, None, outlet);
+                    self.stop(worker, None, Stopped::Owner, outlet);
                 }
             }
             Request::Ignore(what) => ::log::debug!("ignored: {what}"),
-        }
-    }
-
-    fn server_call(&mut self, caller: Caller<'_>, call: ServerCall<'_>, outlet: &mut Outlet<'_>) {
-        match call {
-            ServerCall::Run(run) => self.run(caller, run, outlet),
-            ServerCall::Info => {
-                let info = terms::info(&self.hello, &self.peer, self.workers.len(), unix_now());
-                self.reply(caller, outlet.node, |out| put_term(out, &info));
-            }
-            ServerCall::Workers => self.reply(caller, outlet.node, |out| {
-                if !self.workers.is_empty() {
-                    put_list(out, u32::try_from(self.workers.len()).unwrap_or(u32::MAX));
-                }
-                for worker in self.workers.values() {
-                    put_term(out, &self.describe(worker));
-                }
-                put_nil(out);
-            }),
-            ServerCall::WorkerInfo(target) => {
-                let info = match target {
-                    Target::Worker(id) => self.workers.get(&id).map(|worker| self.describe(worker)),
-                    Target::Server | Target::Nobody => None,
-                };
-                self.reply(caller, outlet.node, |out| match info {
-                    Some(info) => put_term(out, &info),
-                    None => put_error(out, |out| put_atom(out, "noproc")),
-                });
-            }
-            // The order is obeyed already: this child serves.
-            ServerCall::Respawn => self.reply(caller, outlet.node, |out| put_atom(out, "ok")),
-            ServerCall::IsAuth => self.reply(caller, outlet.node, |out| put_atom(out, "yes")),
-            ServerCall::Unknown(question) => self.reply(caller, outlet.node, |out| put_unknown(out, question)),
         }
     }
 
@@ -168,57 +160,18 @@ impl Manager {
         }
     }
 
-    fn message(&mut self, to: WorkerId, from: Option<Term<'_>>, message: ToWorker<'_>, outlet: &mut Outlet<'_>) {
-        if !self.workers.contains_key(&to) {
-            // As with any process that has ended: a message is lost, a call's own monitor tells its caller.
-            return;
-        }
-        match message {
-            ToWorker::Stdin(input) => self.input(to, from, input, outlet),
-            ToWorker::Signal(signal) => signal_worker(to, signal, outlet.main),
-            ToWorker::Ack(stream, bytes) => self.acknowledge(to, stream, bytes, outlet),
-            ToWorker::Call(caller, WorkerCall::Stdin(input)) => self.input_call(to, caller, input, outlet),
-            ToWorker::Call(caller, WorkerCall::Stop) => {
-                self.stop(to, None, outlet);
-                self.reply(caller, outlet.node, |out| put_atom(out, "ok"));
-            }
-            ToWorker::Call(caller, WorkerCall::Signal(signal)) => {
-                signal_worker(to, signal, outlet.main);
-                self.reply(caller, outlet.node, |out| put_atom(out, "ok"));
-            }
-            ToWorker::Call(caller, WorkerCall::Info) => {
-                let info = self.workers.get(&to).map(|worker| self.describe(worker));
-                if let Some(info) = info {
-                    self.reply(caller, outlet.node, |out| put_term(out, &info));
-                }
-            }
-            ToWorker::Call(caller, WorkerCall::Unknown(question)) => {
-                self.reply(caller, outlet.node, |out| put_unknown(out, question));
-            }
-        }
-    }
-
-    /// Ends a worker by the kill ladder: in the time that it was started with, or at once.
-    fn stop(&mut self, id: WorkerId, grace: Option<u32>, outlet: &mut Outlet<'_>) {
-        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.status.is_none()) {
-            worker.stopped = true;
+    /// Ends a worker by the kill ladder: in the time that it was started with, or in `grace` milliseconds.
+    fn stop(&mut self, id: WorkerId, grace: Option<u32>, why: Stopped, outlet: &mut Outlet<'_>) {
+        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.end.is_none()) {
+            worker.stopped.get_or_insert(why);
             let grace = grace.unwrap_or(worker.kill_timeout);
             outlet.main.send(&ToMain::Stop(Stop { worker: id, grace }));
         }
     }
 
-    /// The connection is lost: every worker is stopped. What becomes of them interests nobody any more.
-    pub(crate) fn stop_all(&mut self, main: &mut Control) {
-        for (id, worker) in self.workers.drain() {
-            if worker.status.is_none() {
-                main.send(&ToMain::Stop(Stop { worker: id, grace: worker.kill_timeout }));
-            }
-        }
-    }
-
     /// When [`Manager::due`] wants to be called next.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.drains.peek().map(|std::cmp::Reverse((at, _))| *at)
+        self.timers.next()
     }
 
     fn describe(&self, worker: &Worker) -> eetf::Term {
@@ -251,19 +204,6 @@ fn put_error(out: &mut Vec<u8>, reason: impl FnOnce(&mut Vec<u8>)) {
     put_tuple(out, 2);
     put_atom(out, "error");
     reason(out);
-}
-
-/// `{error, {unknown_request, Request}}`.
-fn put_unknown(out: &mut Vec<u8>, question: Term<'_>) {
-    put_error(out, |out| {
-        put_tuple(out, 2);
-        put_atom(out, "unknown_request");
-        out.extend_from_slice(question.as_bytes());
-    });
-}
-
-fn signal_worker(worker: WorkerId, signal: u8, main: &mut Control) {
-    main.send(&ToMain::Signal(Signal { worker, signal }));
 }
 
 fn unix_now() -> u64 {

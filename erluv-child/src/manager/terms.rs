@@ -1,32 +1,99 @@
 //! Answers and reasons as terms. The cold ones are built with eetf, the rest is written as it goes out.
 
 use eetf::{Atom, BigInteger, Binary, List, Map, Term};
-use erluv_proto::etf::{self, put_atom, put_binary, put_integer, put_tuple};
+use erluv_proto::etf::{self, put_atom, put_binary, put_integer, put_map, put_tuple, put_unsigned};
 use erluv_proto::ids::NodeName;
 use erluv_proto::ipc::{ExitStatus, Failure, Hello};
 
-use super::life::State;
-use super::worker::Worker;
-use crate::dispatcher::run::RunError;
+use super::worker::{End, Stopped, Worker};
+use crate::dispatcher::run::{RunError, Telling};
 use crate::dispatcher::text;
 
-/// `normal`, `{exited, Code}` or `{signaled, Signal}`.
-pub(crate) fn put_end(out: &mut Vec<u8>, status: ExitStatus) {
+/// `timeout`, `normal`, `{exited, Code}` or `{signaled, Signal}`; in erlexec's form `normal` or `{exit_status, Status}`,
+/// the status as wait(2) has it.
+pub(crate) fn put_end(out: &mut Vec<u8>, status: ExitStatus, stopped: Option<Stopped>, telling: Telling) {
+    match (stopped, telling.erlexec) {
+        (Some(Stopped::Timeout), _) => put_atom(out, "timeout"),
+        (Some(Stopped::Stop | Stopped::Owner), true) => put_atom(out, "normal"),
+        (_, true) => match raw_status(status, telling.success) {
+            0 => put_atom(out, "normal"),
+            raw => {
+                put_tuple(out, 2);
+                put_atom(out, "exit_status");
+                put_integer(out, i64::from(raw));
+            }
+        },
+        (_, false) => put_status(out, status, telling.success),
+    }
+}
+
+/// What wait(2) says of an end. erlexec tells its users the number for success itself in the place of 0.
+fn raw_status(status: ExitStatus, success: u8) -> u16 {
     match status {
-        ExitStatus::Code(0) => put_atom(out, "normal"),
+        ExitStatus::Code(0) => u16::from(success),
+        ExitStatus::Code(code) => u16::from(code) << 8,
+        ExitStatus::Signal(number, core) => u16::from(number) | if core { 0x80 } else { 0 },
+    }
+}
+
+fn put_status(out: &mut Vec<u8>, status: ExitStatus, success: u8) {
+    match status {
+        ExitStatus::Code(0) if success == 0 => put_atom(out, "normal"),
         ExitStatus::Code(code) => {
             put_tuple(out, 2);
             put_atom(out, "exited");
-            put_integer(out, i64::from(code));
+            put_integer(out, i64::from(if code == 0 { success } else { code }));
         }
         ExitStatus::Signal(number, _core) => {
             put_tuple(out, 2);
             put_atom(out, "signaled");
-            match text::signal_name(number) {
-                Some(name) => put_atom(out, &name),
-                None => put_integer(out, i64::from(number)),
-            }
+            put_signal(out, number);
         }
+    }
+}
+
+fn put_signal(out: &mut Vec<u8>, number: u8) {
+    match text::signal_name(number) {
+        Some(name) => put_atom(out, &name),
+        None => put_integer(out, i64::from(number)),
+    }
+}
+
+/// The map of `{report, Pid, Map}`: how a worker ended and what it used.
+pub(crate) fn put_report(out: &mut Vec<u8>, worker: &Worker, end: &End) {
+    let truth = |out: &mut Vec<u8>, is: bool| put_atom(out, if is { "true" } else { "false" });
+    put_map(out, 12);
+    let core = match end.status {
+        ExitStatus::Code(code) => {
+            put_atom(out, "code");
+            put_integer(out, i64::from(if code == 0 { worker.telling.success } else { code }));
+            false
+        }
+        ExitStatus::Signal(number, core) => {
+            put_atom(out, "signal");
+            put_signal(out, number);
+            core
+        }
+    };
+    for (name, is) in [("core", core), ("oom", end.oom), ("timeout", worker.stopped == Some(Stopped::Timeout))] {
+        put_atom(out, name);
+        truth(out, is);
+    }
+    put_atom(out, "stopped");
+    put_atom(out, worker.stopped.map_or("false", Stopped::name));
+    let [stdin, stdout, stderr] = worker.bytes();
+    let usage = end.usage;
+    for (name, value) in [
+        ("user_time", usage.user),
+        ("system_time", usage.system),
+        ("wall_time", usage.wall),
+        ("max_memory", usage.memory.saturating_mul(1024)),
+        ("stdin", stdin),
+        ("stdout", stdout),
+        ("stderr", stderr),
+    ] {
+        put_atom(out, name);
+        put_unsigned(out, value);
     }
 }
 
@@ -129,16 +196,39 @@ pub(crate) fn worker(worker: &Worker, pid: &[u8]) -> Term {
         ("os_pid", number(u64::from(worker.os_pid))),
         ("user", worker.user.as_ref().map_or_else(|| atom("default"), |user| binary(user.as_bytes()))),
         ("command", binary(worker.command.as_bytes())),
-        ("owner", remote(&worker.owner)),
+        ("owner", worker.owner.as_deref().map_or_else(|| atom("none"), remote)),
         ("started", number(worker.started)),
         ("queued", number(worker.queued() as u64)),
-        (
-            "state",
-            atom(match worker.state {
-                State::Running => "running",
-                State::Draining => "draining",
-                State::Gone => "gone",
-            }),
-        ),
+        ("state", atom(worker.state_name())),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(status: ExitStatus, stopped: Option<Stopped>, erlexec: bool, success: u8) -> String {
+        let mut out = Vec::new();
+        put_end(&mut out, status, stopped, Telling { erlexec, success, ..Telling::default() });
+        format!("{:?}", etf::Term::exactly(&out).unwrap())
+    }
+
+    #[test]
+    fn the_reason_of_an_end_in_both_forms() {
+        use ExitStatus::{Code, Signal};
+        for (status, stopped, own, erlexec) in [
+            (Code(0), None, "normal", "normal"),
+            (Code(3), None, "{exited,3}", "{exit_status,768}"),
+            (Signal(9, false), None, "{signaled,sigkill}", "{exit_status,9}"),
+            (Signal(11, true), None, "{signaled,sigsegv}", "{exit_status,139}"),
+            (Signal(15, false), Some(Stopped::Stop), "{signaled,sigterm}", "normal"),
+            (Signal(9, false), Some(Stopped::Kill), "{signaled,sigkill}", "{exit_status,9}"),
+            (Signal(15, false), Some(Stopped::Timeout), "timeout", "timeout"),
+        ] {
+            assert_eq!(shown(status, stopped, false, 0), own);
+            assert_eq!(shown(status, stopped, true, 0), erlexec);
+        }
+        assert_eq!(shown(Code(0), None, false, 7), "{exited,7}");
+        assert_eq!(shown(Code(0), None, true, 7), "{exit_status,7}");
+    }
 }

@@ -27,13 +27,22 @@ pub(crate) struct Input {
     registered: bool,
     /// The end of input has been sent: the pipe closes when the queue is empty.
     ending: bool,
+    /// It is a terminal: its end of input is a character.
+    terminal: bool,
     accepted: u64,
     written: u64,
 }
 
 impl Input {
-    pub(crate) fn new(pipe: OwnedFd) -> Self {
-        Self { pipe: Some(pipe), queue: VecDeque::new(), registered: false, ending: false, accepted: 0, written: 0 }
+    /// The write end of a pipe, or a terminal.
+    pub(crate) fn new(pipe: OwnedFd, terminal: bool) -> Self {
+        let (pipe, queue) = (Some(pipe), VecDeque::new());
+        Self { pipe, queue, registered: false, ending: false, terminal, accepted: 0, written: 0 }
+    }
+
+    /// The pipe or terminal, while it is open.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
     }
 
     /// Bytes that wait.
@@ -80,8 +89,21 @@ impl Input {
         if self.queue.is_empty() { Taken::Written } else { Taken::Queued(self.accepted) }
     }
 
-    /// No more input: the pipe closes once the queue is empty.
+    /// The end of input. On a terminal it is the character that a user would type for it (VEOF, `^D`), and more input
+    /// may follow.
     pub(crate) fn end(&mut self) -> Taken {
+        match &self.pipe {
+            // One byte beyond the cap is no harm.
+            Some(terminal) if self.terminal => {
+                let character = crate::sys::end_character(terminal.as_fd());
+                self.offer(&[character], usize::MAX)
+            }
+            Some(_) | None => self.finish(),
+        }
+    }
+
+    /// No more input: the pipe closes once the queue is empty.
+    pub(crate) fn finish(&mut self) -> Taken {
         if self.pipe.is_none() {
             return Taken::Closed;
         }
@@ -151,7 +173,7 @@ mod tests {
 
     fn pipe() -> (OwnedFd, Input) {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
-        (reader, Input::new(writer))
+        (reader, Input::new(writer, false))
     }
 
     #[test]

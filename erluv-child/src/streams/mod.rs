@@ -2,8 +2,9 @@
 //!
 //! - [`input`]: bytes from the node to a worker's stdin, with a bounded queue.
 //! - [`output`]: bytes from a worker's stdout or stderr to the node, copied once, from the pipe into the connection's
-//!   own buffer.
+//!   own buffer; or with a stop in [`held`], where lines are put together or bytes kept.
 
+mod held;
 pub(crate) mod input;
 pub(crate) mod output;
 

@@ -2,12 +2,25 @@
 //! patched afterwards.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::held::Held;
+
 /// The most bytes in one message to the node: small enough that ticks and answers are not held up.
 pub(crate) const PIECE: usize = 64 * 1024;
+
+/// How an output stream is handed on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Handing {
+    /// The most bytes under way unacknowledged.
+    pub(crate) window: Option<u32>,
+    /// By lines of at most so many bytes.
+    pub(crate) lines: Option<u32>,
+    /// What is not acknowledged is kept for the next connection.
+    pub(crate) keep: bool,
+}
 
 /// The read end of an output stream, and who gets its bytes.
 #[derive(Debug)]
@@ -15,8 +28,8 @@ pub(crate) struct Output {
     pipe: OwnedFd,
     /// Where its bytes go; `None`: to the owner.
     pub(crate) to: Option<Box<[u8]>>,
-    /// Bytes that the recipient still lets come; `None`: it counts nothing.
-    credit: Option<u32>,
+    /// Bytes that the recipient still lets come; `None`: it counts nothing. Below 0 when a line was longer than that.
+    credit: Option<i64>,
     window: u32,
     /// The poller has said that there is something to read, and it has not all been read.
     readable: bool,
@@ -26,6 +39,8 @@ pub(crate) struct Output {
     pub(crate) queued: bool,
     /// Bytes read since the start.
     pub(crate) total: u64,
+    /// What lies between the pipe and the node; `None` for most streams, whose bytes go straight through.
+    held: Option<Box<Held>>,
 }
 
 /// What a turn of reading brought.
@@ -40,17 +55,25 @@ pub(crate) enum Read {
 }
 
 impl Output {
-    pub(crate) fn new(pipe: OwnedFd, to: Option<Box<[u8]>>, window: Option<u32>) -> Self {
+    pub(crate) fn new(pipe: OwnedFd, to: Option<Box<[u8]>>, handing: Handing) -> Self {
+        let Handing { window, lines, keep } = handing;
+        let keep = keep && window.is_some();
         Self {
             pipe,
             to,
-            credit: window,
+            credit: window.map(i64::from),
             window: window.unwrap_or(0),
             readable: false,
             closing: false,
             queued: false,
             total: 0,
+            held: (keep || lines.is_some()).then(|| Box::new(Held::new(lines, keep))),
         }
+    }
+
+    /// The pipe or terminal.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
     }
 
     /// The poller's edge: there is something to read, or the last writer has gone.
@@ -59,19 +82,28 @@ impl Output {
         self.closing |= closing;
     }
 
-    /// Whether the poller has announced bytes that are not read yet.
-    pub(crate) fn is_readable(&self) -> bool {
-        self.readable
+    /// Whether the poller has announced bytes that are not read yet, or some that were read wait.
+    pub(crate) fn waits(&self) -> bool {
+        self.readable || self.held.as_ref().is_some_and(|held| !held.is_empty())
+    }
+
+    fn has_credit(&self) -> bool {
+        self.credit.is_none_or(|credit| credit > 0)
     }
 
     /// Whether reading it is worth a turn: there is something, and the recipient lets it come.
-    pub(crate) fn is_runnable(&self) -> bool {
-        self.readable && self.credit != Some(0)
+    pub(crate) fn is_runnable(&mut self) -> bool {
+        (self.readable && self.has_credit()) || self.has_piece()
+    }
+
+    /// Whether bytes that were read make another message, and the recipient lets it come.
+    pub(crate) fn has_piece(&mut self) -> bool {
+        self.has_credit() && self.held.as_mut().is_some_and(|held| held.has_piece())
     }
 
     /// Whether it has ended although the recipient lets nothing more come: all was read, and the last writer has gone.
     pub(crate) fn is_over(&self) -> bool {
-        if !self.closing || self.credit != Some(0) {
+        if !self.closing || self.has_credit() || self.held.as_ref().is_some_and(|held| !held.is_empty()) {
             return false;
         }
         let mut pipe = [PollFd::new(&self.pipe, PollFlags::IN)];
@@ -83,23 +115,89 @@ impl Output {
     /// Gives credit back. More than the window is never in flight, whatever is acknowledged.
     pub(crate) fn acknowledge(&mut self, bytes: u32) {
         if let Some(credit) = &mut self.credit {
-            *credit = credit.saturating_add(bytes).min(self.window);
+            *credit = credit.saturating_add(i64::from(bytes)).min(i64::from(self.window));
+        }
+        if let Some(held) = &mut self.held {
+            held.acknowledge(bytes);
         }
     }
 
-    /// Appends to `out` what the pipe has, at most [`PIECE`] bytes and never more than the credit.
+    /// The connection is lost and the worker kept. `unsent` was read of this stream and did not go out whole. Not a byte
+    /// is read until [`Output::set_readable`], which follows when the poller knows the pipe again.
+    pub(crate) fn rewind(&mut self, unsent: &[u8]) {
+        if !unsent.is_empty() || self.held.is_some() {
+            self.held.get_or_insert_with(Box::default).rewind(unsent);
+        }
+        self.credit = self.credit.map(|_| i64::from(self.window));
+        self.to = None;
+        self.readable = false;
+        self.queued = false;
+    }
+
+    /// Appends to `out` what the pipe has, at most [`PIECE`] bytes and never more than the credit. By lines it is one
+    /// line, for which any credit is enough.
     ///
     /// # Errors
     /// What read(2) says, but for "try again", which is [`Read::Empty`].
     pub(crate) fn read(&mut self, out: &mut Vec<u8>) -> io::Result<Read> {
-        let credit = self.credit.map_or(PIECE, |credit| usize::try_from(credit).unwrap_or(PIECE));
-        let most = PIECE.min(credit);
+        if self.held.is_some() {
+            return self.read_held(out);
+        }
+        let most = self.allowed();
+        let read = self.fill(most, out)?;
+        if let Read::Some(n) = read {
+            self.spend(n);
+        }
+        Ok(read)
+    }
+
+    /// The most bytes that may go out in one message.
+    fn allowed(&self) -> usize {
+        self.credit.map_or(PIECE, |credit| usize::try_from(credit).unwrap_or(0)).min(PIECE)
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        if let Some(credit) = &mut self.credit {
+            *credit = credit.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn read_held(&mut self, out: &mut Vec<u8>) -> io::Result<Read> {
+        let Some(mut held) = self.held.take() else { return Ok(Read::Empty) };
+        let read = self.hand_on(&mut held, out);
+        if !held.is_needless() {
+            self.held = Some(held);
+        }
+        read
+    }
+
+    fn hand_on(&mut self, held: &mut Held, out: &mut Vec<u8>) -> io::Result<Read> {
+        loop {
+            if let Some(length) = held.piece(self.allowed()) {
+                held.send(length, out);
+                self.spend(length);
+                return Ok(Read::Some(length));
+            }
+            if held.ended {
+                return Ok(Read::End);
+            }
+            if !self.readable {
+                return Ok(Read::Empty);
+            }
+            let (room, space) = held.room();
+            match self.fill(room, space)? {
+                Read::Some(_) => {}
+                Read::Empty => return Ok(Read::Empty),
+                Read::End => held.ended = true,
+            }
+        }
+    }
+
+    /// Reads at most `most` bytes, which is not 0.
+    fn fill(&mut self, most: usize, out: &mut Vec<u8>) -> io::Result<Read> {
         match crate::sys::read_append(self.pipe.as_fd(), out, most) {
             Ok(0) => Ok(Read::End),
             Ok(n) => {
-                if let Some(credit) = &mut self.credit {
-                    *credit = credit.saturating_sub(u32::try_from(n).unwrap_or(u32::MAX));
-                }
                 self.total = self.total.saturating_add(n as u64);
                 // A short read has emptied the pipe: whatever is written next raises an event of its own.
                 self.readable = n == most || self.closing;
@@ -109,6 +207,8 @@ impl Output {
                 self.readable = false;
                 Ok(Read::Empty)
             }
+            // What a terminal says when nobody has it open any more.
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(Read::End),
             Err(error) => Err(error),
         }
     }
@@ -123,12 +223,12 @@ mod tests {
     fn a_window_lets_no_more_come_than_it_says() {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
         rustix::io::write(&writer, &[7; 5000]).unwrap();
-        let mut output = Output::new(reader, None, Some(2000));
+        let mut output = Output::new(reader, None, Handing { window: Some(2000), ..Handing::default() });
         output.set_readable(false);
         let mut out = b"head".to_vec();
         assert_eq!(output.read(&mut out).unwrap(), Read::Some(2000));
         assert_eq!(out.len(), 2004);
-        assert!(!output.is_runnable() && output.is_readable());
+        assert!(!output.is_runnable() && output.waits());
         output.acknowledge(u32::MAX);
         assert!(output.is_runnable());
         assert_eq!(output.read(&mut out).unwrap(), Read::Some(2000));
@@ -146,7 +246,7 @@ mod tests {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
         rustix::io::write(&writer, b"last").unwrap();
         drop(writer);
-        let mut output = Output::new(reader, None, None);
+        let mut output = Output::new(reader, None, Handing::default());
         output.set_readable(true);
         let mut out = Vec::new();
         assert_eq!(output.read(&mut out).unwrap(), Read::Some(4));
@@ -158,7 +258,7 @@ mod tests {
     fn a_recipient_that_acknowledges_nothing_learns_of_the_end_all_the_same() {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
         rustix::io::write(&writer, b"12345").unwrap();
-        let mut output = Output::new(reader, None, Some(4));
+        let mut output = Output::new(reader, None, Handing { window: Some(4), ..Handing::default() });
         drop(writer);
         output.set_readable(true);
         let mut out = Vec::new();
@@ -167,5 +267,45 @@ mod tests {
         output.acknowledge(1);
         assert_eq!(output.read(&mut out).unwrap(), Read::Some(1));
         assert!(output.is_over());
+    }
+
+    #[test]
+    fn a_line_goes_out_whole_where_the_window_is_shorter() {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
+        rustix::io::write(&writer, b"a long line\nx").unwrap();
+        let mut output = Output::new(reader, None, Handing { window: Some(4), lines: Some(100), keep: false });
+        output.set_readable(false);
+        let mut out = Vec::new();
+        assert_eq!(output.read(&mut out).unwrap(), Read::Some(12));
+        assert!(!output.is_runnable() && output.waits());
+        output.acknowledge(8);
+        assert!(!output.is_runnable());
+        output.acknowledge(4);
+        assert_eq!(output.read(&mut out).unwrap(), Read::Empty);
+        drop(writer);
+        output.set_readable(true);
+        assert_eq!(output.read(&mut out).unwrap(), Read::Some(1));
+        assert_eq!(output.read(&mut out).unwrap(), Read::End);
+        assert_eq!((out.as_slice(), output.total), (b"a long line\nx".as_slice(), 13));
+    }
+
+    #[test]
+    fn a_kept_stream_goes_on_where_it_was_acknowledged() {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
+        rustix::io::write(&writer, b"0123456789").unwrap();
+        let mut output = Output::new(reader, None, Handing { window: Some(6), lines: None, keep: true });
+        output.set_readable(false);
+        let mut out = Vec::new();
+        while output.is_runnable() && output.read(&mut out).unwrap() != Read::Empty {}
+        assert_eq!(out, b"012345");
+        output.acknowledge(2);
+        output.rewind(b"45");
+        output.set_readable(false);
+        out.clear();
+        while output.is_runnable() && output.read(&mut out).unwrap() != Read::Empty {}
+        assert_eq!(out, b"234567");
+        output.acknowledge(6);
+        while output.is_runnable() && output.read(&mut out).unwrap() != Read::Empty {}
+        assert_eq!(out, b"23456789");
     }
 }

@@ -131,6 +131,14 @@ fn alias_of<'a>(tag: Term<'a>) -> Option<Term<'a>> {
     direct(tag).or_else(|| tag.first().and_then(direct))
 }
 
+/// LINK: our pid `id` links with the pid `to`. Where that is no more, it answers with an exit signal.
+pub fn put_link(out: &mut Vec<u8>, own: Own<'_>, id: u64, to: Term<'_>) {
+    let mark = control(out, 1, 2);
+    own.put_pid(out, id);
+    put_raw(out, to);
+    finish(out, mark);
+}
+
 /// PAYLOAD_EXIT: our linked pid `id` has ended. Never to a pid of an earlier connection: BEAM then closes this one.
 pub fn put_exit(out: &mut Vec<u8>, own: Own<'_>, id: u64, to: Term<'_>, reason: impl FnOnce(&mut Vec<u8>)) {
     let mark = control(out, 24, 2);
@@ -239,13 +247,28 @@ pub struct Mark {
 /// Begins a message `{stream, Our, <<...>>}` from our pid `id` to the pid `to`. Append the bytes themselves, then call
 /// [`finish_data`].
 pub fn data_prefix(out: &mut Vec<u8>, own: Own<'_>, id: u64, to: Term<'_>, stream: &str) -> Mark {
+    data_prefix_of(out, own, id, to, stream, None)
+}
+
+/// As [`data_prefix`], with an `os_pid` in the place of our pid.
+pub fn data_prefix_of(
+    out: &mut Vec<u8>,
+    own: Own<'_>,
+    id: u64,
+    to: Term<'_>,
+    stream: &str,
+    os_pid: Option<u32>,
+) -> Mark {
     let frame = control(out, 22, 2);
     own.put_pid(out, id);
     put_raw(out, to);
     out.push(VERSION);
     put_tuple(out, 3);
     put_atom(out, stream);
-    own.put_pid(out, id);
+    match os_pid {
+        None => own.put_pid(out, id),
+        Some(os_pid) => put_integer(out, i64::from(os_pid)),
+    }
     out.push(tag::BINARY);
     let binary = out.len();
     out.extend_from_slice(&[0; 4]);

@@ -72,6 +72,7 @@ fn fatal() -> Vec<Call> {
         ("mprotect-exec", libc::SYS_mprotect, [0, 4096, exec, 0, 0, 0]),
         ("fcntl-setown", libc::SYS_fcntl, [SOCKET, number(libc::F_SETOWN), 1, 0, 0, 0]),
         ("ioctl-tiocsti", libc::SYS_ioctl, [0, 0x5412, address(c"x"), 0, 0, 0]),
+        ("ioctl-tiocsctty", libc::SYS_ioctl, [0, 0x540e, 0, 0, 0, 0]),
         ("openat2", libc::SYS_openat2, [0; 6]),
         ("unlinkat", libc::SYS_unlinkat, [number(libc::AT_FDCWD), address(c"/x"), 0, 0, 0, 0]),
         ("sigaction", libc::SYS_rt_sigaction, [number(libc::SIGSYS), 0, 0, 8, 0, 0]),
