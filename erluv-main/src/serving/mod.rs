@@ -36,6 +36,9 @@ const RESPAWN_PAUSE: Duration = Duration::from_secs(1);
 /// How long child may take to tell the last ends, once no worker is left.
 const LEAVE: Duration = Duration::from_secs(2);
 
+/// From the closing of its socket until a child that has not ended is killed.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
+
 /// What all nodes share.
 pub(crate) struct Shared<'d> {
     pub(crate) registry: &'d Registry,
@@ -66,7 +69,7 @@ pub(crate) struct Serving {
     plan: HalfPlan,
     state: State,
     half: Option<Half>,
-    /// A child that was killed and is not reaped yet.
+    /// A child that is lost and not reaped yet.
     leaving: Option<Process>,
     /// When a child that was to go by itself is killed.
     leave_by: Option<Instant>,
@@ -196,12 +199,22 @@ impl Serving {
         }
     }
 
+    /// A child that has closed its socket is about to end, and its own end says more than ours would: it has a moment
+    /// for it. Any other is killed at once.
     fn let_go(&mut self, half: Half, shared: &Shared<'_>) {
         let process = half.release(shared.registry);
+        if self.loss == Some(Loss::Ended) {
+            self.leave_by = shared.now.checked_add(LAST_MOMENT);
+        } else {
+            self.kill(&process);
+        }
+        self.leaving = Some(process);
+    }
+
+    fn kill(&self, process: &Process) {
         if let Err(error) = process.signal(nix::libc::SIGKILL) {
             log::debug!("{}: killing child: {error}", self.node.peer);
         }
-        self.leaving = Some(process);
     }
 
     fn await_order(&mut self, now: Instant) {
@@ -293,12 +306,12 @@ impl Serving {
             if self.half.is_some() {
                 self.lose(Loss::Ended, shared);
             }
-            self.leaving = None;
+            (self.leaving, self.leave_by) = (None, None);
             self.end = Some(end);
             return true;
         }
         if self.leaving.as_ref().is_some_and(|process| process.pid == pid) {
-            self.leaving = None;
+            (self.leaving, self.leave_by) = (None, None);
             self.end = Some(end);
             self.event(Event::Lost, shared);
             return true;
@@ -346,7 +359,10 @@ impl Serving {
         }
         if self.leave_by.is_some_and(|at| at <= now) {
             self.leave_by = None;
-            self.lose(Loss::Hung(LEAVE), shared);
+            match &self.leaving {
+                Some(process) => self.kill(process),
+                None => self.lose(Loss::Hung(LEAVE), shared),
+            }
         }
         if self.state == State::Stopping && shared.workers.is_empty(self.index) {
             self.event(Event::Quiet, shared);
