@@ -334,7 +334,7 @@ fn nobody_of_the_old_connection_is_told_of_a_kept_worker() {
 fn the_time_of_a_worker_runs_while_it_is_kept() {
     each_otp(|node, erluv| {
         node.eval_ok(
-            r#"{ok, P, Os} = gen_server:call({erluv, E}, {run, ["/bin/sleep", "1000"], [{timeout, 4000}, {on_nodedown, {keep, 60}}]})"#,
+            r#"{ok, P, Os} = gen_server:call({erluv, E}, {run, ["/bin/sleep", "1000"], [{timeout, 2000}, {on_nodedown, {keep, 60}}]})"#,
         );
         reconnect(node, erluv);
         wait_state(node, "kept");
