@@ -60,6 +60,8 @@ pub(crate) struct Peer {
     /// Bytes of a frame over the limit that are still to come.
     skip: usize,
     readable: bool,
+    /// The node has closed it: read on until the end is seen, no further event will come.
+    closing: bool,
     /// Frames to the node, from the start of one; the first `sent` bytes have gone.
     pub(crate) out: Vec<u8>,
     sent: usize,
@@ -79,6 +81,7 @@ impl Peer {
             input: Vec::new(),
             skip: 0,
             readable: true,
+            closing: false,
             out: Vec::new(),
             sent: 0,
             blocked: false,
@@ -93,9 +96,10 @@ impl Peer {
         self.socket.as_raw_fd()
     }
 
-    /// The poller's edge.
-    pub(crate) fn set_ready(&mut self, readable: bool, writable: bool) {
-        self.readable |= readable;
+    /// The poller's edge; `closing`: there is an end to be read.
+    pub(crate) fn set_ready(&mut self, readable: bool, writable: bool, closing: bool) {
+        self.readable |= readable | closing;
+        self.closing |= closing;
         self.blocked &= !writable;
     }
 
@@ -124,7 +128,7 @@ impl Peer {
             Ok(0) => return Err(PeerError::Closed),
             Ok(n) => {
                 self.heard = now;
-                self.readable = n == PIECE;
+                self.readable = n == PIECE || self.closing;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;
@@ -279,7 +283,7 @@ mod tests {
         let mut got = Vec::new();
         for byte in bytes {
             rustix::io::write(&theirs, &[byte]).unwrap();
-            peer.set_ready(true, false);
+            peer.set_ready(true, false, false);
             got.extend(frames(&mut peer));
         }
         assert_eq!(got, [(true, vec![1, 2, 3]), (true, vec![9])]);
@@ -296,11 +300,22 @@ mod tests {
         let mut got = Vec::new();
         for piece in sent.chunks(50_000) {
             rustix::io::write(&theirs, piece).unwrap();
-            peer.set_ready(true, false);
+            peer.set_ready(true, false, false);
             got.extend(frames(&mut peer));
             assert!(peer.input.len() < HEAD + PIECE);
         }
         assert_eq!(got, [(false, vec![7; HEAD]), (true, vec![9])]);
+    }
+
+    #[test]
+    fn an_end_that_came_with_the_last_frame_is_seen_at_once() {
+        let (theirs, mut peer) = peer(1000);
+        rustix::io::write(&theirs, &[0, 0, 0, 1, 9]).unwrap();
+        drop(theirs);
+        peer.set_ready(true, true, true);
+        assert!(peer.read(Instant::now(), |_, _| ()).is_ok());
+        assert!(peer.is_readable());
+        assert!(matches!(peer.read(Instant::now(), |_, _| ()), Err(PeerError::Closed)));
     }
 
     #[test]
@@ -317,7 +332,7 @@ mod tests {
         let mut got = Vec::new();
         let mut piece = vec![0; 70_000];
         while got.len() < 1_500_000 {
-            peer.set_ready(false, true);
+            peer.set_ready(false, true, false);
             peer.flush(Instant::now()).unwrap();
             let n = rustix::io::read(&theirs, &mut piece[..]).unwrap();
             got.extend_from_slice(&piece[..n]);

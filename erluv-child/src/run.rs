@@ -134,8 +134,9 @@ impl Child {
             match (event.token(), &mut self.session) {
                 (CONTROL, _) => main_spoke |= event.is_readable() || event.is_read_closed(),
                 (PEER, Some(session)) => session.peer.set_ready(
-                    event.is_readable() || event.is_read_closed() || event.is_error(),
+                    event.is_readable(),
                     event.is_writable() || event.is_write_closed() || event.is_error(),
+                    event.is_read_closed() || event.is_error(),
                 ),
                 (token, Some(session)) => {
                     if let Some((worker, which)) = streams::of_token(token) {
