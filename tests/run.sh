@@ -164,10 +164,8 @@ fuzz() {
 
 # The Erlang half has its own script.
 erlang() {
-    if [ ! -e tests/erlang.sh ]; then
-        left_out "the OTP application: there is no tests/erlang.sh"
-    elif have erlc; then
-        tests/erlang.sh
+    if have erlc; then
+        tests/otp_app.sh
     else
         left_out "the OTP application: no erlc in PATH"
     fi
@@ -240,19 +238,19 @@ requirements() {
     [ -z "$unexplained" ] || { echo "with neither:$unexplained"; return 1; }
 }
 
-# Adds the numbers in the first group of a pattern over all logs.
-sum() { cat "$work"/*.log 2>/dev/null | sed -nE "s/$1/\\1/p" | awk '{ n += $1 } END { print n + 0 }'; }
+# Adds the numbers in a group of a pattern, the first if no other is named, over all logs.
+sum() { cat "$work"/*.log 2>/dev/null | sed -nE "s/$1/\\${2:-1}/p" | awk '{ n += $1 } END { print n + 0 }'; }
 
 summary() {
-    passed=$(($(sum '^test result: .* ([0-9]+) passed;.*') + $(sum '^rcd: ([0-9]+) passed.*')))
-    failed=$(($(sum '^test result: .* ([0-9]+) failed;.*') + $(sum '^rcd: .* ([0-9]+) failed.*')))
+    passed=$(($(sum '^test result: .* ([0-9]+) passed;.*') + $(sum '^(rcd|otp_app): ([0-9]+) passed.*' 2)))
+    failed=$(($(sum '^test result: .* ([0-9]+) failed;.*') + $(sum '^(rcd|otp_app): .* ([0-9]+) failed.*' 2)))
     # A test that leaves early counts as passed for cargo: its line `skipped: TEST: ...` has a name of a function.
     early=$(cat "$work"/*.log 2>/dev/null | grep -cE '^skipped: [a-z0-9_:]*_[a-z0-9_:]*: ' || true)
     lines=$(cat "$work"/*.log 2>/dev/null | grep -c '^skipped: ' || true)
-    skipped=$((lines + $(sum '^test result: .* ([0-9]+) ignored;.*')))
+    skipped=$((lines + $(sum '^test result: .* ([0-9]+) ignored;.*') + $(sum '^otp_app: .* ([0-9]+) skipped$')))
     # A step may fail without any test that does, at a lint for instance.
     for name in $failed_steps; do
-        grep -qE '^test result: .* [1-9][0-9]* failed;|^rcd: .* [1-9][0-9]* failed' "$work/$name.log" ||
+        grep -qE '^test result: .* [1-9][0-9]* failed;|^(rcd|otp_app): .* [1-9][0-9]* failed' "$work/$name.log" ||
             failed=$((failed + 1))
     done
     [ -z "$failed_steps" ] || echo "failed steps:$failed_steps"

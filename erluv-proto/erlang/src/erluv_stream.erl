@@ -1,0 +1,94 @@
+%% @doc Output that is pulled: a worker whose output is read when the reader wants more.
+%%
+%% The daemon sends no more of a stream than its window before the reader has acknowledged it, and {@link read/2}
+%% acknowledges what it hands out. So the reader's mailbox holds a window of each stream at most, and the worker
+%% waits at its pipe meanwhile, as in a shell. The process that opens a stream owns it: it reads, and with its end
+%% the worker ends.
+-module(erluv_stream).
+
+-export([open/3, read/2, write/2, close/1, pid/1, write_pieces/2]).
+
+-opaque stream() :: {?MODULE, pid(), reference()}.
+-type result() :: {stdout | stderr, binary()} | {eof, Reason :: term()} | {error, timeout}.
+-export_type([stream/0, result/0]).
+
+%% Below the daemon's limits `frame' and `input', whose smallest values are above it.
+-define(PIECE, 65536).
+
+%% @doc Starts a worker whose standard output, and standard error output where the options say `stderr', is read by
+%% {@link read/2}. Options and errors are the daemon's: erluv-protocol(7).
+-spec open(erluv_choose:which(), term(), [term()] | map()) -> {ok, stream()} | {error, term()}.
+open(Which, Cmd, Options) ->
+    case erluv_choose:node(Which, 5000) of
+        {ok, Node} ->
+            case erluv_call:spawn_worker(Node, Cmd, options(erluv_options:list(Options))) of
+                {ok, Pid, _OsPid, Ref} -> {ok, {?MODULE, Pid, Ref}};
+                {error, Reason} -> {error, Reason}
+            end;
+        {error, Reason} ->
+            {error, Reason}
+    end.
+
+-spec options([term()]) -> [term()].
+options(Options) ->
+    Window = application:get_env(erluv, window, 262144),
+    [stdout || not has(stdout, Options)] ++ [{window, Window} || not has(window, Options)] ++ Options.
+
+-spec has(atom(), [term()]) -> boolean().
+has(Name, Options) -> lists:member(Name, Options) orelse lists:keymember(Name, 1, Options).
+
+%% @doc The next piece of output; waits for it up to `Timeout' milliseconds. `{eof, Reason}' is the worker's end, after
+%% all of its output; nothing can be read after it.
+-spec read(stream(), timeout()) -> result().
+read({?MODULE, Pid, Ref}, Timeout) ->
+    receive
+        {Stream, Pid, Data} when Stream =:= stdout; Stream =:= stderr ->
+            Pid ! {ack, Stream, byte_size(Data)},
+            {Stream, Data};
+        {'DOWN', Ref, process, Pid, Reason} ->
+            {eof, Reason}
+    after Timeout -> {error, timeout}
+    end.
+
+%% @doc Writes to the worker's standard input, which the options have to ask for, or ends it by `eof'. Waits until the
+%% worker's pipe has taken all: a worker whose own output has to be read meanwhile must have another process write.
+-spec write(stream(), iodata() | eof) -> ok | {error, term()}.
+write({?MODULE, Pid, _}, eof) -> erluv_call:worker(Pid, {stdin, eof}, infinity);
+write({?MODULE, Pid, _}, Data) -> write_pieces(Pid, iolist_to_binary(Data)).
+
+%% @doc Ends the worker, if it has not ended, and throws away what was not read. Returns when it has ended: all output
+%% comes before the end, so what is thrown away is acknowledged too.
+-spec close(stream()) -> ok.
+close({?MODULE, Pid, Ref}) ->
+    Ended = monitor(process, Pid),
+    exit(Pid, shutdown),
+    ok = drop(Pid, Ended),
+    true = demonitor(Ref, [flush]),
+    ok.
+
+-spec drop(pid(), reference()) -> ok.
+drop(Pid, Ended) ->
+    receive
+        {Stream, Pid, Data} when Stream =:= stdout; Stream =:= stderr ->
+            Pid ! {ack, Stream, byte_size(Data)},
+            drop(Pid, Ended);
+        {'DOWN', Ended, process, Pid, _} ->
+            ok
+    end.
+
+%% @doc The worker's own pid.
+-spec pid(stream()) -> pid().
+pid({?MODULE, Pid, _}) -> Pid.
+
+%% @private
+%% @doc Writes in pieces that the daemon takes, each when the worker's pipe has taken the one before.
+-spec write_pieces(pid(), binary()) -> ok | {error, term()}.
+write_pieces(Pid, <<Piece:?PIECE/binary, Rest/binary>>) when Rest =/= <<>> ->
+    case erluv_call:worker(Pid, {stdin, Piece}, infinity) of
+        ok -> write_pieces(Pid, Rest);
+        {error, Reason} -> {error, Reason}
+    end;
+write_pieces(_Pid, <<>>) ->
+    ok;
+write_pieces(Pid, Piece) ->
+    erluv_call:worker(Pid, {stdin, Piece}, infinity).
