@@ -125,7 +125,9 @@ pub(super) fn after(confined: Result<(), ConfineError>, name: &str) {
 
 /// Runs the action for a call, with an unconnected TCP socket at [`SOCKET`].
 fn tried(action: &str, name: &str, folder: &Folder) -> Output {
-    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    // Close-on-exec: a test beside this one looks which descriptors its own process has.
+    let (family, flags) = (rustix::net::AddressFamily::INET, rustix::net::SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None).unwrap();
     let program = alone(INSIDE, &format!("{action} {name}"));
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "exec \"$@\" 9<&0 </dev/null", "sh"]).arg(program.get_program()).args(program.get_args());
