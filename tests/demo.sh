@@ -18,7 +18,7 @@ need_rust
 need_packages erl:erlang-base epmd:erlang-base
 
 title "build"
-cargo build --release --manifest-path "$top/Cargo.toml"
+cargo build --locked --release --manifest-path "$top/Cargo.toml"
 target=$(target_folder)
 
 work=$(mktemp -d /tmp/erluv-demo.XXXXXX)
@@ -48,7 +48,10 @@ chmod 400 "$work/cookie"
     echo "epmd_port = $port"
     echo 'die_timeout = "20s"'
     if [ "$(id -u)" = 0 ]; then
-        # Users that every system has; an installation makes its own, see etc/install.sh.
+        # Users that every system has; an installation makes its own, see etc/install.sh. And a folder to be locked into
+        # that goes with the others: the default is below /run, and stays.
+        mkdir "$work/empty" && chmod 755 "$work/empty"
+        echo "chroot = \"$work/empty\""
         echo 'user = "nobody"'
         echo '[workers]'
         echo 'users = ["daemon"]'

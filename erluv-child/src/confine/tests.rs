@@ -27,7 +27,7 @@ use super::*;
 use crate::{
     start::{
         Separation, start,
-        tests::{ACTION, alone, as_main_does, pair},
+        tests::{ACTION, Reachable, alone, as_main_does, pair},
     },
     sys,
 };
@@ -266,7 +266,8 @@ fn a_panic_leaves_one_line_in_the_log_before_the_abort() {
 
 #[test]
 fn an_ordinary_user_is_confined_as_far_as_it_may_and_told_what_lacks() {
-    let mut command = alone(INSIDE, "as-user");
+    let reachable = Reachable::new();
+    let mut command = reachable.alone(INSIDE, "as-user");
     if nix::unistd::geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }

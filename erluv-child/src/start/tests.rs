@@ -1,6 +1,9 @@
 use std::{
-    os::unix::process::CommandExt,
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use rustix::net::{SocketFlags, socketpair};
@@ -10,9 +13,18 @@ use super::*;
 /// Names to the re-executed test program what it is to do.
 pub(crate) const ACTION: &str = "ERLUV_TEST_ACTION";
 
+/// Where this test program is.
+fn own() -> PathBuf {
+    std::env::current_exe().unwrap()
+}
+
 /// Executes this test program anew for one ignored test alone.
 pub(crate) fn alone(test: &str, action: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    alone_at(&own(), test, action)
+}
+
+fn alone_at(program: &Path, test: &str, action: &str) -> Command {
+    let mut command = Command::new(program);
     command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
     command.env_clear().env(ACTION, action);
     command
@@ -20,15 +32,48 @@ pub(crate) fn alone(test: &str, action: &str) -> Command {
 
 /// As [`alone`], with the descriptors that erluv-main gives: a shell turns its stdin into 3 and its stdout into 4.
 pub(crate) fn as_main_does(test: &str, action: &str, control: OwnedFd, log: OwnedFd) -> Command {
-    by_shell("exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null", test, action, control, log)
+    by_shell(AS_MAIN, alone(test, action), control, log)
 }
 
-fn by_shell(script: &str, test: &str, action: &str, control: impl Into<Stdio>, log: impl Into<Stdio>) -> Command {
-    let program = alone(test, action);
+const AS_MAIN: &str = "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null";
+
+/// A shell that is to execute a program of [`alone`], with its arguments and its environment.
+fn by_shell(script: &str, program: Command, control: impl Into<Stdio>, log: impl Into<Stdio>) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script, "sh"]).arg(program.get_program()).args(program.get_args());
-    command.env_clear().env(ACTION, action).stdin(control).stdout(log);
+    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(control).stdout(log);
     command
+}
+
+/// Runs this test program as the user nobody, who may not reach the folder it was built in (below /root, say): a copy
+/// in a folder of its own, which goes with this value.
+pub(crate) struct Reachable(PathBuf);
+
+impl Reachable {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("erluv-reachable-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        // By a process of its own: a descriptor to write the copy that another test's fork had inherited would let its
+        // execution fail.
+        let copied = Command::new("cp").arg("-p").arg(own()).arg(folder.join("tests")).status().unwrap();
+        assert!(copied.success());
+        Self(folder)
+    }
+
+    /// As [`alone`]; the user is the caller's to set.
+    pub(crate) fn alone(&self, test: &str, action: &str) -> Command {
+        alone_at(&self.0.join("tests"), test, action)
+    }
+}
+
+impl Drop for Reachable {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 pub(crate) fn pair(kind: SocketType) -> (OwnedFd, OwnedFd) {
@@ -86,7 +131,8 @@ fn it_starts_as_main_starts_it() {
 fn s34_started_from_a_shell_it_refuses() {
     assert_eq!(status(alone(INSIDE, good())), Some(77));
     if nix::unistd::geteuid().is_root() {
-        let mut as_user = alone(INSIDE, "erluv-child --worker-limit 10");
+        let reachable = Reachable::new();
+        let mut as_user = reachable.alone(INSIDE, "erluv-child --worker-limit 10");
         as_user.uid(65534).gid(65534);
         assert_eq!(status(as_user), Some(77));
     }
@@ -114,7 +160,7 @@ fn s34_a_socket_that_the_parent_has_not_made_is_refused() {
     let (_reader, writer) = io::pipe().unwrap();
     // The shell stays, and so is the parent.
     let script = "\"$@\" 3<&0 4>&1 </dev/null >/dev/null; exit $?";
-    assert_eq!(status(by_shell(script, INSIDE, good(), child, writer)), Some(77));
+    assert_eq!(status(by_shell(script, alone(INSIDE, good()), child, writer)), Some(77));
 }
 
 #[test]
@@ -126,7 +172,9 @@ fn s34_a_socket_that_another_user_has_made_is_refused() {
     }
     let (_main, child) = pair(SocketType::SEQPACKET);
     let (_reader, writer) = io::pipe().unwrap();
-    let mut command = as_main_does(INSIDE, "erluv-child --worker-limit 10", child, writer.into());
+    let reachable = Reachable::new();
+    let program = reachable.alone(INSIDE, "erluv-child --worker-limit 10");
+    let mut command = by_shell(AS_MAIN, program, child, writer);
     command.uid(65534).gid(65534);
     assert_eq!(status(command), Some(77));
 }
