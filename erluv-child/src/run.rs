@@ -81,6 +81,7 @@ impl Child {
         control.send(&ToMain::Ready(Ready { missing }));
         control.flush().map_err(control_failed)?;
         let (hello, tree_kill) = Self::await_hello(&mut control)?;
+        let next_request = u64::from(hello.creation.get()) << 32;
         Ok(Self {
             poll,
             control,
@@ -88,7 +89,8 @@ impl Child {
             tree_kill,
             session: None,
             kept: Kept::default(),
-            next_request: 1,
+            // Apart from the requests of an earlier child, which main may still have an answer for.
+            next_request,
             stopping: false,
         })
     }
