@@ -299,7 +299,7 @@ main_killed() {
 	same "the processes of _erluvw" "" "$(pgrep -u _erluvw | tr '\n' ' ')"
 	same "the old groups" "" "$(find "$group" -maxdepth 1 -name "erluv.$before.*")"
 	within "a connection to the node" connected
-	pid=$(worker after '["/bin/sleep", "1004"]') || die "$pid"
+	pid=$(worker later '["/bin/sleep", "1004"]') || die "$pid"
 }
 
 # erluv-child is killed and nobody orders another: main ends with 75, which is worth another start.
