@@ -68,3 +68,14 @@ free_port() {
 otp_folder() {
     echo "${ERLUV_TEST_OTP_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/erluv-otp}"
 }
+
+# The mirror that apt uses for Debian itself; other sources (security, third parties) lack the suites that are wanted.
+mirror() {
+    if [ -n "${ERLUV_TEST_MIRROR:-}" ]; then
+        echo "$ERLUV_TEST_MIRROR"
+        return
+    fi
+    # shellcheck disable=SC2016 # apt's own variable
+    found=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/$' | head -n 1 || true)
+    echo "${found:-http://deb.debian.org/debian/}"
+}

@@ -27,17 +27,6 @@ finish() { [ -z "$work" ] || rm -rf "$work"; }
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-# The mirror that apt uses for Debian itself; other sources (security, third parties) lack the suites that are wanted.
-mirror() {
-    if [ -n "${ERLUV_TEST_MIRROR:-}" ]; then
-        echo "$ERLUV_TEST_MIRROR"
-        return
-    fi
-    # shellcheck disable=SC2016 # apt's own variable
-    found=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/$' | head -n 1 || true)
-    echo "${found:-http://deb.debian.org/debian/}"
-}
-
 # Runs an apt command with a state of its own: private_apt STATE SUITE COMMAND...
 private_apt() {
     state=$1 suite=$2

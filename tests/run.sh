@@ -25,9 +25,7 @@ failed_steps=''
 step() {
     name=$1 title=$2
     shift 2
-    if [ -n "$wanted" ]; then
-        case " $wanted " in *" $name "*) ;; *) return 0 ;; esac
-    fi
+    [ -z "$wanted" ] || named "$name" || return 0
     printf '\n==== [%s] %s\n\n' "$name" "$title"
     # `set -e` works in the function only where nobody asks for its result: hence the file.
     {
@@ -40,6 +38,9 @@ step() {
         failed_steps="$failed_steps $name"
     fi
 }
+
+# Whether a step was asked for by its name.
+named() { case " $wanted " in *" $1 "*) ;; *) return 1 ;; esac; }
 
 # Says why a step, or a part of it, is left out.
 left_out() { echo "skipped: $*"; }
@@ -197,7 +198,7 @@ scripts() {
         left_out "shell scripts: no shellcheck"
     fi
     if have dash; then
-        for file in .ci/run tests/*.sh; do dash -n "$file"; done
+        for file in .ci/run tests/*.sh tests/vm/*.sh; do dash -n "$file"; done
     else
         left_out "syntax of the scripts: no dash"
     fi
@@ -208,6 +209,15 @@ rcd() {
         tests/rcd.sh
     else
         left_out "rc.d scripts: no dash, or no mksh"
+    fi
+}
+
+# Some minutes: only where it is asked for.
+vm() {
+    if named vm || [ -n "${ERLUV_TEST_VM:-}" ]; then
+        tests/vm.sh
+    else
+        left_out "systemd in a virtual machine: some minutes, run only with ERLUV_TEST_VM=1 or as: tests/run.sh vm"
     fi
 }
 
@@ -242,15 +252,15 @@ requirements() {
 sum() { cat "$work"/*.log 2>/dev/null | sed -nE "s/$1/\\${2:-1}/p" | awk '{ n += $1 } END { print n + 0 }'; }
 
 summary() {
-    passed=$(($(sum '^test result: .* ([0-9]+) passed;.*') + $(sum '^(rcd|otp_app): ([0-9]+) passed.*' 2)))
-    failed=$(($(sum '^test result: .* ([0-9]+) failed;.*') + $(sum '^(rcd|otp_app): .* ([0-9]+) failed.*' 2)))
+    passed=$(($(sum '^test result: .* ([0-9]+) passed;.*') + $(sum '^(rcd|otp_app|vm): ([0-9]+) passed.*' 2)))
+    failed=$(($(sum '^test result: .* ([0-9]+) failed;.*') + $(sum '^(rcd|otp_app|vm): .* ([0-9]+) failed.*' 2)))
     # A test that leaves early counts as passed for cargo: its line `skipped: TEST: ...` has a name of a function.
     early=$(cat "$work"/*.log 2>/dev/null | grep -cE '^skipped: [a-z0-9_:]*_[a-z0-9_:]*: ' || true)
     lines=$(cat "$work"/*.log 2>/dev/null | grep -c '^skipped: ' || true)
     skipped=$((lines + $(sum '^test result: .* ([0-9]+) ignored;.*') + $(sum '^otp_app: .* ([0-9]+) skipped$')))
     # A step may fail without any test that does, at a lint for instance.
     for name in $failed_steps; do
-        grep -qE '^test result: .* [1-9][0-9]* failed;|^(rcd|otp_app): .* [1-9][0-9]* failed' "$work/$name.log" ||
+        grep -qE '^test result: .* [1-9][0-9]* failed;|^(rcd|otp_app|vm): .* [1-9][0-9]* failed' "$work/$name.log" ||
             failed=$((failed + 1))
     done
     [ -z "$failed_steps" ] || echo "failed steps:$failed_steps"
@@ -273,6 +283,7 @@ step erlang "the OTP application" erlang
 step samples "sample configurations" samples
 step scripts "shell scripts" scripts
 step rcd "rc.d scripts: syntax and contract" rcd
+step vm "the unit under systemd, in a virtual machine" vm
 step manuals "manual pages" manuals
 step requirements "security requirements" requirements
 

@@ -39,7 +39,7 @@ pub(crate) enum PrepareError {
 /// What the starter had given, for those who need it.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    /// The environment as it was: `ERLUV_*`, `HOME`, `NOTIFY_SOCKET` are read from here.
+    /// The environment as it was: `ERLUV_*` and `HOME` are read from here.
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// The soft and the hard limit of descriptors as they were, before main raised the soft one for itself.
     pub(crate) descriptors: (u64, u64),
@@ -55,8 +55,8 @@ pub(crate) fn prepare_process() -> Result<Prepared, PrepareError> {
     }
     open_standard().map_err(PrepareError::Standard)?;
     os::close_from(3).map_err(plain).map_err(PrepareError::Inherited)?;
-    let environment = std::env::vars_os().collect();
-    reset_environment().map_err(PrepareError::Environment)?;
+    let environment = std::env::vars_os().collect::<Vec<_>>();
+    reset_environment(&environment).map_err(PrepareError::Environment)?;
     forbid_cores().map_err(PrepareError::Tracing)?;
     let descriptors = raise_descriptors().map_err(PrepareError::Limits)?;
     reset_signals().map_err(plain).map_err(PrepareError::Signals)?;
@@ -98,10 +98,16 @@ fn open_standard() -> io::Result<()> {
     Ok(())
 }
 
-fn reset_environment() -> io::Result<()> {
+/// What is left: a constant path, and the service manager's socket, which [`crate::notify`] finds there. Neither child
+/// nor workers inherit it: theirs are made from nothing.
+fn reset_environment(before: &[(OsString, OsString)]) -> io::Result<()> {
     os::clear_environment()?;
     // SAFETY: this process has one thread, so nobody reads the environment meanwhile.
     unsafe { std::env::set_var("PATH", PATH) };
+    for (name, value) in before.iter().filter(|(name, _)| name == "NOTIFY_SOCKET") {
+        // SAFETY: this process has one thread, so nobody reads the environment meanwhile.
+        unsafe { std::env::set_var(name, value) };
+    }
     Ok(())
 }
 

@@ -45,6 +45,19 @@ fn s27_the_environment_is_handed_over_once_and_then_gone() {
 }
 
 #[test]
+fn the_socket_of_the_service_manager_is_kept_for_the_word_that_main_is_ready() {
+    alone(|| {
+        let socket = ("NOTIFY_SOCKET".to_owned(), "/run/systemd/notify".to_owned());
+        // SAFETY: this process has one thread.
+        unsafe { std::env::set_var(&socket.0, &socket.1) };
+        prepare_process().unwrap();
+        let mut left: Vec<_> = std::env::vars().collect();
+        left.sort();
+        assert_eq!(left, [socket, ("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())]);
+    });
+}
+
+#[test]
 fn s29_main_takes_sigchld_back_and_ignores_sigpipe_only() {
     alone(|| {
         for ignored in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGHUP] {
