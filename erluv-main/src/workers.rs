@@ -22,27 +22,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use erluv_proto::ids::{RequestId, WorkerId};
-use erluv_proto::ipc::{self, Exited, Failure, LaunchFailed, Step};
+use erluv_proto::ipc::{self, Exited, Failure, LaunchFailed, SIGNALS, Step};
 
 use crate::launch::{self, Ends};
 use crate::order::{Ending, NodeIndex, Order};
 use crate::sys::{Process, Reaped};
 use crate::tree::Trees;
 use crate::worker::{Event, State};
-
-/// What a node may send a worker (S-40), by name; the numbers are this system's.
-const SIGNALS: [i32; 10] = [
-    libc::SIGTERM,
-    libc::SIGINT,
-    libc::SIGHUP,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGKILL,
-    libc::SIGCONT,
-    libc::SIGSTOP,
-    libc::SIGQUIT,
-    libc::SIGWINCH,
-];
 
 /// What a node's child is to be told; in [`Report::Launched`] with the node's ends of the pipes.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use erluv_proto::etf::Term;
+use erluv_proto::ipc::SIGNALS;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
@@ -38,19 +39,7 @@ pub(crate) fn is_string(term: Term<'_>) -> bool {
 
 /// Whether main sends this signal (S-40): who asks for another is told at once. Main looks for itself.
 pub(crate) fn may_be_sent(signal: u8) -> bool {
-    [
-        libc::SIGTERM,
-        libc::SIGINT,
-        libc::SIGHUP,
-        libc::SIGUSR1,
-        libc::SIGUSR2,
-        libc::SIGKILL,
-        libc::SIGCONT,
-        libc::SIGSTOP,
-        libc::SIGQUIT,
-        libc::SIGWINCH,
-    ]
-    .contains(&i32::from(signal))
+    SIGNALS.contains(&i32::from(signal))
 }
 
 /// The number of a signal that is named (`sigterm`) or numbered. Which signals may be sent is main's to say (S-40).

@@ -60,7 +60,7 @@ impl LimitName {
     /// The limit for a process.
     pub(crate) fn rlimit(self, (soft, hard): LimitPair) -> Rlimit {
         // rlim_t is signed on FreeBSD, and its infinity the largest number.
-        #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
+        #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "the type differs between systems")]
         let infinity = RLIM_INFINITY as u64;
         Rlimit { resource: self.0, soft: soft.unwrap_or(infinity), hard: hard.unwrap_or(infinity) }
     }

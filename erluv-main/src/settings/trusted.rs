@@ -97,7 +97,7 @@ fn kind_of(about: &FileStat) -> SFlag {
 /// Its permission bits.
 fn mode_of(about: &FileStat) -> u32 {
     // mode_t has 16 bits on some systems.
-    #[allow(clippy::useless_conversion)]
+    #[allow(clippy::useless_conversion, reason = "the type differs between systems")]
     let mode = u32::from(about.st_mode);
     mode & 0o7777
 }

@@ -8,7 +8,9 @@ use erluv_proto::ids::WorkerId;
 use erluv_proto::ipc::{ExitStatus, Step};
 
 use super::bench::{Bench, NODE, alive, mark, order, shell};
-use super::{Report, SIGNALS};
+use erluv_proto::ipc::SIGNALS;
+
+use super::Report;
 use crate::order::{Input, NodeIndex, Order, Output};
 use crate::sys::testing::alone_as_root;
 use crate::tree::UseCgroup;

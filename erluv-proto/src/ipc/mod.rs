@@ -22,7 +22,7 @@ pub use codec::{Frame, HEADER, IpcError, MAX_DATAGRAM, MAX_DESCRIPTORS, VERSION,
 pub use to_child::{
     About, Connection, ExitStatus, Exited, Failure, Hello, LaunchFailed, Launched, Step, ToChild, Usage,
 };
-pub use to_main::{InputFrom, Launch, OutputFile, OutputTo, Program, Ready, Signal, Stop, Terminal, ToMain};
+pub use to_main::{InputFrom, Launch, OutputFile, OutputTo, Program, Ready, SIGNALS, Signal, Stop, Terminal, ToMain};
 
 #[cfg(test)]
 mod tests;

@@ -131,6 +131,21 @@ pub enum OutputTo {
     Terminal,
 }
 
+/// What a node may send a worker (S-40), by name; the numbers are this system's. Main lets nothing else pass; child
+/// looks before it asks, so that who wants another is told at once.
+pub const SIGNALS: [i32; 10] = [
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGHUP,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGKILL,
+    libc::SIGCONT,
+    libc::SIGSTOP,
+    libc::SIGQUIT,
+    libc::SIGWINCH,
+];
+
 /// A signal for a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signal {
