@@ -6,7 +6,7 @@ use std::path::Path;
 use erluv_proto::dist::{Cookie, CookieError};
 use thiserror::Error;
 
-use crate::settings::{FileError, Trust, read_trusted};
+use crate::settings::{FileError, Trust, open_trusted, read_trusted};
 
 /// The longest file: the longest cookie, and an end of line.
 const LONGEST: usize = 260;
@@ -18,6 +18,12 @@ pub(crate) struct CookieTrust {
     pub(crate) owner: u32,
     /// Takes cookies that can be guessed, too (`weak_cookie`).
     pub(crate) weak: bool,
+}
+
+impl CookieTrust {
+    fn of_file(self) -> Trust {
+        Trust { owner: self.owner, forbidden: 0o077, longest: LONGEST }
+    }
 }
 
 /// Why there is no cookie. Says nothing of its bytes.
@@ -34,13 +40,21 @@ pub(crate) enum CookieFileError {
     Weak(std::path::PathBuf),
 }
 
+/// Whether the file is there and to be trusted. Nothing is read: for the start, when erluv-child is still to be made.
+///
+/// # Errors
+/// [`CookieFileError::File`].
+pub(crate) fn check_file(path: &Path, trust: &CookieTrust) -> Result<(), CookieFileError> {
+    open_trusted(path, &trust.of_file()).map(drop).map_err(CookieFileError::File)
+}
+
 /// Reads a cookie: a regular file of the owner's, without a link, closed to group and others, of 1 to 255 printable
 /// bytes; blanks and ends of line after them do not count.
 ///
 /// # Errors
 /// [`CookieFileError`], which tells what to change.
 pub(crate) fn read_cookie(path: &Path, trust: &CookieTrust) -> Result<Cookie, CookieFileError> {
-    let mut bytes = read_trusted(path, &Trust { owner: trust.owner, forbidden: 0o077, longest: LONGEST })?;
+    let mut bytes = read_trusted(path, &trust.of_file())?;
     let kept = bytes.trim_ascii_end().len();
     bytes.truncate(kept);
     // What is taken out here is overwritten by the cookie, errors included.

@@ -119,6 +119,9 @@ fn start() -> Result<u8, Failure> {
         log::answer_check(&settings.warnings);
         return Ok(exit::OK);
     }
+    for node in &settings.nodes {
+        cookie::check_file(&node.cookie_file, &node.cookie_trust)?;
+    }
     let starter = match args.foreground {
         true => None,
         false => Some(sys::detach().map_err(|error| Failure::System("becoming a daemon", error))?),

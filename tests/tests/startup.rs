@@ -227,6 +227,15 @@ fn s34_child_refuses_to_be_run_by_hand() {
 }
 
 #[test]
+fn s59_a_cookie_file_that_is_open_or_missing_ends_the_start_itself() {
+    for cookie in ["/no/such/cookie", "/etc/passwd"] {
+        let mut erluv = Daemon::alone().arg("--cookie-file").arg(cookie).start();
+        assert_eq!(erluv.wait(), 78, "{cookie}");
+        erluv.wait_log("cookie file");
+    }
+}
+
+#[test]
 fn a_wrong_cookie_is_told_and_tried_again() {
     let node = Node::start(Otp::V25);
     let erluv = Daemon::of(&node).cookie("quite-another-cookie").start();

@@ -33,7 +33,7 @@ pub(crate) use error::ConfigError;
 pub(crate) use limits::LimitName;
 #[cfg(test)]
 pub(crate) use trusted::tests::Folder as TestFolder;
-pub(crate) use trusted::{FileError, Trust, read as read_trusted};
+pub(crate) use trusted::{FileError, Trust, open_trusted, read as read_trusted};
 pub(crate) use values::{CgroupUse, SandboxNeed};
 
 /// Where there is no `/var/empty` and none is named, main makes this folder for erluv-child.

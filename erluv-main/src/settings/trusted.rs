@@ -66,6 +66,14 @@ pub(crate) enum FileError {
 /// # Errors
 /// [`FileError`].
 pub(crate) fn read(path: &Path, trust: &Trust) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    read_all(path, open_trusted(path, trust)?, trust.longest)
+}
+
+/// Opens a file after it and its folder were looked at; reads nothing of it.
+///
+/// # Errors
+/// [`FileError`], but for [`FileError::Long`].
+pub(crate) fn open_trusted(path: &Path, trust: &Trust) -> Result<File, FileError> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(FileError::Kind(path.to_owned()));
     };
@@ -87,7 +95,7 @@ pub(crate) fn read(path: &Path, trust: &Trust) -> Result<Zeroizing<Vec<u8>>, Fil
         return Err(FileError::Kind(path.to_owned()));
     }
     check(path, about.st_uid, mode_of(&about), trust.owner, trust.forbidden)?;
-    read_all(path, File::from(file), trust.longest)
+    Ok(File::from(file))
 }
 
 fn kind_of(about: &FileStat) -> SFlag {
