@@ -79,3 +79,21 @@ mirror() {
     found=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/$' | head -n 1 || true)
     echo "${found:-http://deb.debian.org/debian/}"
 }
+
+# Runs an apt command for one suite of Debian, with its state in a folder of its own, which need not be there yet:
+# private_apt STATE SUITE COMMAND...
+private_apt() {
+    state=$1 suite=$2
+    shift 2
+    if [ ! -d "$state" ]; then
+        mkdir -p "$state/lists/partial" "$state/archives/partial" "$state/none"
+        : > "$state/status"
+        keys=/usr/share/keyrings/debian-archive-keyring.gpg
+        [ -e "$keys" ] || die "needs the package debian-archive-keyring: apt checks signatures with it"
+        echo "deb [signed-by=$keys] $(mirror) $suite main" > "$state/sources.list"
+    fi
+    "$@" -q -o Dir::State="$state" -o Dir::State::lists="$state/lists" -o Dir::State::status="$state/status" \
+        -o Dir::Cache="$state" -o Dir::Cache::archives="$state/archives" -o Dir::Etc::sourcelist="$state/sources.list" \
+        -o Dir::Etc::sourceparts="$state/none" -o Dir::Etc::preferencesparts="$state/none" \
+        -o Acquire::Check-Valid-Until=false -o Acquire::Languages=none -o Acquire::Retries=3 -o APT::Sandbox::User=root
+}

@@ -27,23 +27,6 @@ finish() { [ -z "$work" ] || rm -rf "$work"; }
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-# Runs an apt command with a state of its own: private_apt STATE SUITE COMMAND...
-private_apt() {
-    state=$1 suite=$2
-    shift 2
-    if [ ! -d "$state" ]; then
-        mkdir -p "$state/lists/partial" "$state/archives/partial" "$state/none"
-        : > "$state/status"
-        keys=/usr/share/keyrings/debian-archive-keyring.gpg
-        [ -e "$keys" ] || die "needs the package debian-archive-keyring: apt checks signatures with it"
-        echo "deb [signed-by=$keys] $(mirror) $suite main" > "$state/sources.list"
-    fi
-    "$@" -q -o Dir::State="$state" -o Dir::State::lists="$state/lists" -o Dir::State::status="$state/status" \
-        -o Dir::Cache="$state" -o Dir::Cache::archives="$state/archives" -o Dir::Etc::sourcelist="$state/sources.list" \
-        -o Dir::Etc::sourceparts="$state/none" -o Dir::Etc::preferencesparts="$state/none" \
-        -o Acquire::Check-Valid-Until=false -o Acquire::Languages=none -o Acquire::Retries=3 -o APT::Sandbox::User=root
-}
-
 # What `erl -noshell` needs: the runtime, eunit, the libraries of the runtime's programs, a shell for the script `erl`.
 packages="erlang-base erlang-eunit libc6 libgcc-s1 libstdc++6 libtinfo6 zlib1g libzstd1 libsystemd0 libcap2 libsctp1
 busybox-static"

@@ -275,6 +275,7 @@ step lint "clippy and rustdoc, warnings are errors" lint
 step dependencies "licences, bans, sources and advisories of the dependencies" dependencies
 step privileged "lines of the privileged half, without tests, comments and blank lines" privileged
 step unit "unit tests" unit
+step bsd "OpenBSD, FreeBSD and NetBSD: type check and lint with their standard library" tests/bsd.sh
 step release "release build" release
 step otp "the OTP releases" otp
 step behaviour "behaviour tests, on every OTP release" behaviour

@@ -11,7 +11,11 @@ fn half() -> (OwnedFd, Half) {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
     let (log, _) = io::pipe().unwrap();
-    let process = Process { pid: 0, pidfd: None };
+    let process = Process {
+        pid: 0,
+        #[cfg(target_os = "linux")]
+        pidfd: None,
+    };
     (theirs, Half::new(process, Channel::new(ours, 8), log, Instant::now()))
 }
 

@@ -48,6 +48,10 @@ const LIMITS: &[(&str, i32)] = &[
     ("sigpending", Resource::RLIMIT_SIGPENDING as i32),
 ];
 
+/// No limit. rlim_t is signed on FreeBSD, and its infinity the largest number.
+#[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "the type differs between systems")]
+const INFINITY: u64 = RLIM_INFINITY as u64;
+
 impl LimitName {
     /// The size of a core file.
     pub(super) const CORE: Self = Self(Resource::RLIMIT_CORE as i32);
@@ -59,10 +63,7 @@ impl LimitName {
 
     /// The limit for a process.
     pub(crate) fn rlimit(self, (soft, hard): LimitPair) -> Rlimit {
-        // rlim_t is signed on FreeBSD, and its infinity the largest number.
-        #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "the type differs between systems")]
-        let infinity = RLIM_INFINITY as u64;
-        Rlimit { resource: self.0, soft: soft.unwrap_or(infinity), hard: hard.unwrap_or(infinity) }
+        Rlimit { resource: self.0, soft: soft.unwrap_or(INFINITY), hard: hard.unwrap_or(INFINITY) }
     }
 }
 
@@ -88,7 +89,7 @@ mod tests {
         let nofile = LimitName::try_from("nofile".to_owned()).unwrap();
         assert_eq!(
             nofile.rlimit((Some(1), None)),
-            Rlimit { resource: Resource::RLIMIT_NOFILE as i32, soft: 1, hard: RLIM_INFINITY }
+            Rlimit { resource: Resource::RLIMIT_NOFILE as i32, soft: 1, hard: INFINITY }
         );
         for bad in ["", "NOFILE", "7", "files"] {
             assert!(LimitName::try_from(bad.to_owned()).is_err(), "{bad}");
