@@ -102,7 +102,7 @@ start_daemon() {
 }
 
 suites="erluv_signal_tests erluv_settings_tests erluv_node_tests erluv_options_tests erluv_exec_tests
-erluv_stream_tests erluv_worker_tests erluv_daemon_tests erluv_respawn_tests"
+erluv_stream_tests erluv_worker_tests erluv_daemon_tests erluv_respawn_tests erluv_accept_tests"
 
 # Compiles the application and its suites with "$@", the command of erlc, between folders that it sees under $1.
 compile() {

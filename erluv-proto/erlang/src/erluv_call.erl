@@ -4,7 +4,7 @@
 %% A late answer is dropped: the node calls with an alias.
 -module(erluv_call).
 
--export([daemon/3, worker/3, all/3, spawn_worker/3]).
+-export([daemon/3, worker/3, all/3, spawn_worker/3, deadline/1, left/1]).
 
 -type failure() :: {error, timeout | noproc | {nodedown, node()} | not_alive}.
 -export_type([failure/0]).
@@ -90,10 +90,12 @@ call(To, Request, Timeout) ->
 node_of({_, Node}) -> Node;
 node_of(Pid) -> node(Pid).
 
+%% @doc When a time that begins now is over, for {@link left/1}.
 -spec deadline(timeout()) -> integer() | infinity.
 deadline(infinity) -> infinity;
 deadline(Timeout) when is_integer(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
 
+%% @doc The milliseconds that are left of it.
 -spec left(integer() | infinity) -> timeout().
 left(infinity) -> infinity;
 left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).

@@ -69,22 +69,39 @@ worker(Keeper) ->
 -spec init(spec()) -> {ok, #state{}, hibernate} | {stop, term()}.
 init(#{cmd := Cmd} = Spec) ->
     process_flag(trap_exit, true),
-    Timeout = maps:get(start_timeout, Spec, 5000),
-    Which = maps:get(node, Spec, default),
-    Options = options(Spec),
-    case erluv_choose:node(Which, Timeout) of
-        {ok, Node} ->
-            case erluv_call:spawn_worker(Node, Cmd, Options) of
-                {ok, Pid, OsPid, Ref} ->
-                    Reasons = maps:get(reasons, Spec, #{}),
-                    Id = maps:get(id, Spec, Cmd),
-                    {ok, #state{id = Id, pid = Pid, os_pid = OsPid, ref = Ref, reasons = Reasons}, hibernate};
-                {error, Reason} ->
-                    {stop, Reason}
-            end;
+    case start(Spec, options(Spec), erluv_call:deadline(maps:get(start_timeout, Spec, 5000))) of
+        {ok, Pid, OsPid, Ref} ->
+            Reasons = maps:get(reasons, Spec, #{}),
+            {ok, #state{id = maps:get(id, Spec, Cmd), pid = Pid, os_pid = OsPid, ref = Ref, reasons = Reasons}, hibernate};
         {error, Reason} ->
             {stop, Reason}
     end.
+
+%% A daemon that is lost or leaves may be lost here before erluv_node has heard of it. Its worker's end is what has a
+%% supervisor start this process, so it is met here more often than not; each try that fails would use up a restart.
+-spec start(spec(), [term()], integer() | infinity) ->
+    {ok, pid(), non_neg_integer() | undefined, reference()} | {error, term()}.
+start(#{cmd := Cmd} = Spec, Options, Deadline) ->
+    case erluv_choose:node(maps:get(node, Spec, default), erluv_call:left(Deadline)) of
+        {ok, Node} ->
+            Result = erluv_call:spawn_worker(Node, Cmd, Options),
+            case is_lost(Result) andalso erluv_call:left(Deadline) > 0 of
+                true ->
+                    timer:sleep(50),
+                    start(Spec, Options, Deadline);
+                false ->
+                    Result
+            end;
+        {error, Reason} ->
+            {error, Reason}
+    end.
+
+%% The answers of a daemon that is not there for the moment, or will not be.
+-spec is_lost({ok, pid(), non_neg_integer() | undefined, reference()} | {error, term()}) -> boolean().
+is_lost({error, noconnection}) -> true;
+is_lost({error, child_down}) -> true;
+is_lost({error, {refused, {stopping, _}}}) -> true;
+is_lost(_) -> false.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}, hibernate}.
 handle_call(worker, _From, #state{pid = Pid, os_pid = OsPid} = State) ->
