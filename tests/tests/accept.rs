@@ -108,6 +108,11 @@ fn memory(erluv: &Daemon) -> (u64, u64) {
     (proc::rss_kib(erluv.main_pid()), proc::rss_kib(erluv.child_pid()))
 }
 
+/// What should not happen has the time to happen.
+fn a_moment() {
+    std::thread::sleep(std::time::Duration::from_millis(500));
+}
+
 /// Fails when main or child has grown by as much as what nobody may cost.
 fn assert_same(before: (u64, u64), after: (u64, u64)) {
     assert!(after.0 < before.0 + MOST_KIB && after.1 < before.1 + MOST_KIB, "{before:?} -> {after:?} KiB");
@@ -129,7 +134,7 @@ fn a_reader_that_sleeps_costs_a_window_and_misses_nothing() {
             node.wait_eval("erluv_accept_tests:held()", "262144");
             let os_pid = node.eval_ok("maps:get(os_pid, erluv:info(erluv_stream:pid(S)))").parse().unwrap();
             proc::wait_until("the worker sleeps in its write", || proc::state(os_pid) == 'S');
-            std::thread::sleep(std::time::Duration::from_millis(500));
+            a_moment();
             assert_eq!(node.eval_ok("erluv_accept_tests:held()"), "262144");
             let grown = node.eval_ok("erluv_accept_tests:memory() - Before");
             let after = memory(&erluv);
@@ -153,7 +158,7 @@ fn a_writer_waits_for_who_does_not_read_and_loses_nothing() {
         node.eval_ok("receive {'DOWN', OnceOs, process, Once, normal} -> ok end");
         let before = memory(&erluv);
         node.eval_ok("{W, Flood} = erluv_accept_tests:flood(8, 32)");
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        a_moment();
         let after = memory(&erluv);
         let queued = node.eval_ok("maps:get(queued, erluv:info(W))");
         eprintln!("{queued} bytes wait, erluv has grown from {before:?} to {after:?} KiB");
@@ -216,7 +221,10 @@ fn a_kept_worker_counts_on_over_two_lives_of_its_node_and_each_number_is_read_on
             "Deal = fun F(Got) -> receive {{stdout, Os, D}} ->
                  Before = min(Got, {dealt_with}), After = min(Got + byte_size(D), {dealt_with}),
                  Before =:= After orelse (P ! {{ack, stdout, After - Before}}),
-                 if Got + byte_size(D) >= {dealt_with} + 512 -> Got + byte_size(D); true -> F(Got + byte_size(D)) end end end"
+                 case Got + byte_size(D) of
+                     Enough when Enough >= {dealt_with} + 512 -> Enough;
+                     Next -> F(Next)
+                 end end end"
         ));
         assert_eq!(node.eval_ok("Deal(0)"), (dealt_with + 512).to_string());
         // The acknowledgements have arrived before this is answered.

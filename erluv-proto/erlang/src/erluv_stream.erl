@@ -84,11 +84,23 @@ pid({?MODULE, Pid, _}) -> Pid.
 %% @doc Writes in pieces that the daemon takes, each when the worker's pipe has taken the one before.
 -spec write_pieces(pid(), binary()) -> ok | {error, term()}.
 write_pieces(Pid, <<Piece:?PIECE/binary, Rest/binary>>) when Rest =/= <<>> ->
-    case erluv_call:worker(Pid, {stdin, Piece}, infinity) of
+    case write_piece(Pid, Piece, 1) of
         ok -> write_pieces(Pid, Rest);
         {error, Reason} -> {error, Reason}
     end;
 write_pieces(_Pid, <<>>) ->
     ok;
 write_pieces(Pid, Piece) ->
-    erluv_call:worker(Pid, {stdin, Piece}, infinity).
+    write_piece(Pid, Piece, 1).
+
+%% So many may write at once to a worker which does not read that the daemon holds no more, and has taken nothing of
+%% this piece: it is offered again, more and more seldom.
+-spec write_piece(pid(), binary(), pos_integer()) -> ok | {error, term()}.
+write_piece(Pid, Piece, Pause) ->
+    case erluv_call:worker(Pid, {stdin, Piece}, infinity) of
+        {error, stdin_overflow} ->
+            timer:sleep(Pause),
+            write_piece(Pid, Piece, min(2 * Pause, 100));
+        Answer ->
+            Answer
+    end.

@@ -72,7 +72,8 @@ init(#{cmd := Cmd} = Spec) ->
     case start(Spec, options(Spec), erluv_call:deadline(maps:get(start_timeout, Spec, 5000))) of
         {ok, Pid, OsPid, Ref} ->
             Reasons = maps:get(reasons, Spec, #{}),
-            {ok, #state{id = maps:get(id, Spec, Cmd), pid = Pid, os_pid = OsPid, ref = Ref, reasons = Reasons}, hibernate};
+            Id = maps:get(id, Spec, Cmd),
+            {ok, #state{id = Id, pid = Pid, os_pid = OsPid, ref = Ref, reasons = Reasons}, hibernate};
         {error, Reason} ->
             {stop, Reason}
     end.
