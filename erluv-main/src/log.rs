@@ -20,21 +20,24 @@ const IDENT: &str = "erluv-main";
 struct Sink {
     level: LevelFilter,
     syslog: Option<Mutex<Logger<Socket, Formatter3164>>>,
+    /// Whoever reads stderr writes name and process id in front of each line: systemd's journal.
+    journal: bool,
 }
 
 /// Begins the log: to stderr for who stays in the foreground, else to the syslogd of this machine, facility daemon;
-/// `verbose` is the number of `-v`. Nothing fails for want of a syslogd: it is looked for again with each line.
+/// `verbose` is the number of `-v`, `journal` whether stderr is systemd's journal (systemd.exec(5)). Nothing fails for
+/// want of a syslogd: it is looked for again with each line.
 ///
 /// # Errors
 /// The second time.
-pub(crate) fn init(foreground: bool, verbose: u8) -> io::Result<()> {
+pub(crate) fn init(foreground: bool, verbose: u8, journal: bool) -> io::Result<()> {
     let level = match verbose {
         0 => LevelFilter::Info,
         1 => LevelFilter::Debug,
         _ => LevelFilter::Trace,
     };
     let syslog = (!foreground).then(|| Mutex::new(Logger::new(Socket::default(), formatter())));
-    ::log::set_boxed_logger(Box::new(Sink { level, syslog })).map_err(io::Error::other)?;
+    ::log::set_boxed_logger(Box::new(Sink { level, syslog, journal })).map_err(io::Error::other)?;
     ::log::set_max_level(level);
     Ok(())
 }
@@ -102,7 +105,10 @@ impl Log for Sink {
         let text = clean(record.args().to_string().as_bytes());
         match &self.syslog {
             None => {
-                let line = format!("{IDENT}[{}]: {text}\n", std::process::id());
+                let line = match self.journal {
+                    true => format!("{text}\n"),
+                    false => format!("{IDENT}[{}]: {text}\n", std::process::id()),
+                };
                 // There is nowhere to say that stderr is gone.
                 let _ = io::stderr().lock().write_all(line.as_bytes());
             }

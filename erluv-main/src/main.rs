@@ -126,7 +126,8 @@ fn start() -> Result<u8, Failure> {
         true => None,
         false => Some(sys::detach().map_err(|error| Failure::System("becoming a daemon", error))?),
     };
-    log::init(args.foreground, args.verbose).map_err(|error| Failure::System("log", error))?;
+    let journal = environment.vars.iter().any(|(name, _)| name == "JOURNAL_STREAM");
+    log::init(args.foreground, args.verbose, journal).map_err(|error| Failure::System("log", error))?;
     let reload = move |servings: &mut [Serving]| reload(&args, &environment, prepared.descriptors, servings);
     serve(Box::new(reload), (settings, policies, plans), starter).inspect_err(|error| ::log::error!("{error}"))
 }

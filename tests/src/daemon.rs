@@ -238,8 +238,8 @@ impl Place {
     }
 }
 
-/// A started erluv-main. When the value is dropped, it and all processes that are known to be of it are killed; in a test
-/// that fails its log is printed before.
+/// A started erluv-main. When the value is dropped, it and all processes that are known to be of it are killed; in a
+/// test that fails its log is printed before.
 #[derive(Debug)]
 pub struct Daemon {
     name: String,

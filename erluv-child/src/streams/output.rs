@@ -122,8 +122,8 @@ impl Output {
         }
     }
 
-    /// The connection is lost and the worker kept. `unsent` was read of this stream and did not go out whole. Not a byte
-    /// is read until [`Output::set_readable`], which follows when the poller knows the pipe again.
+    /// The connection is lost and the worker kept. `unsent` was read of this stream and did not go out whole. Not a
+    /// byte is read until [`Output::set_readable`], which follows when the poller knows the pipe again.
     pub(crate) fn rewind(&mut self, unsent: &[u8]) {
         if !unsent.is_empty() || self.held.is_some() {
             self.held.get_or_insert_with(Box::default).rewind(unsent);

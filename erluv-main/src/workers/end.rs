@@ -18,8 +18,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Workers {
-    /// Some child of main has ended: takes up all that have. Those that are neither workers nor their commands are given
-    /// back: erluv-child, and orphans of workers.
+    /// Some child of main has ended: takes up all that have. Those that are neither workers nor their commands are
+    /// given back: erluv-child, and orphans of workers.
     pub(crate) fn reaped(&mut self, now: Instant, mut report: impl FnMut(Report)) -> Vec<Reaped> {
         let mut others = Vec::new();
         while let Some(ended) = self.reap() {
