@@ -16,7 +16,7 @@ app=$top/erluv-proto/erlang
 need_rust
 need_packages erl:erlang-base epmd:erlang-base erlc:erlang-base :erlang-eunit
 
-cargo build --release --manifest-path "$top/Cargo.toml"
+cargo build --locked --release --manifest-path "$top/Cargo.toml"
 target=$(target_folder)
 
 work=$(mktemp -d /tmp/erluv-otp-app.XXXXXX)

@@ -54,6 +54,7 @@ tools() {
         :erlang-common-test :erlang-edoc dialyzer:erlang-dialyzer elixir:elixir rebar3:rebar3 mandoc:mandoc dash:dash \
         mksh:mksh shellcheck:shellcheck ||
         left_out "what needs them is left out below"
+    need_packages rebar3:rebar3 mix:elixir || left_out "the OTP application is not built with them"
 }
 
 format() {
