@@ -51,8 +51,8 @@ tools() {
     need_rust
     cargo --version
     need_packages cc:gcc git:git erl:erlang-base epmd:erlang-base erlc:erlang-base :erlang-dev :erlang-eunit \
-        :erlang-common-test :erlang-edoc dialyzer:erlang-dialyzer elixir:elixir rebar3:rebar3 mandoc:mandoc dash:dash \
-        mksh:mksh shellcheck:shellcheck ||
+        :erlang-common-test :erlang-edoc dialyzer:erlang-dialyzer mandoc:mandoc dash:dash mksh:mksh \
+        shellcheck:shellcheck ||
         left_out "what needs them is left out below"
     need_packages rebar3:rebar3 mix:elixir || left_out "the OTP application is not built with them"
 }
