@@ -7,7 +7,7 @@
 # As root everything runs. As another user the checks that need other users, chroot or missing packages are left out, each
 # with a line that begins with "skipped:". The last lines count what has passed, failed and been skipped; the exit code
 # is 0 only if nothing has failed. Nothing is asked, and nothing outside the build folder, the cache folder of the user
-# and the system's packages is changed.
+# and the system's packages is changed, but for the empty folder /run/erluv/empty that daemons of root make by default.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
