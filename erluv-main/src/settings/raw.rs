@@ -105,7 +105,7 @@ macro_rules! formed {
         impl TryFrom<Found> for $name {
             type Error = String;
             fn try_from(found: Found) -> Result<Self, String> {
-                #[allow(clippy::redundant_closure_call)] // the closure gives the macro its names
+                #[allow(clippy::redundant_closure_call, reason = "the closure gives the macro its names")]
                 ($make)($found::try_from(found)?.0).map(Self)
             }
         }
