@@ -23,6 +23,7 @@ mod notify;
 mod order;
 mod pid_file;
 mod policy;
+mod sandbox;
 mod serving;
 mod settings;
 mod start_half;

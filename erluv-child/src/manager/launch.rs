@@ -240,6 +240,7 @@ fn split(run: Run<'_>, request: RequestId, asked: Asked, from: Bytes, kill_timeo
         env: run.env,
         cwd: run.cwd,
         user: run.user,
+        profile: run.profile,
         stdin: match run.stdin {
             Source::Null => InputFrom::Null,
             Source::Node if terminal => InputFrom::Terminal,
