@@ -34,6 +34,7 @@ mod tree;
 mod worker;
 mod workers;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -141,13 +142,18 @@ type Configured = (Settings, Vec<Policy>, Vec<HalfPlan>);
 fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) -> Result<Configured, Failure> {
     let mut settings = settings::load(args, environment)?;
     for node in &mut settings.nodes {
-        node.workers.profile.keep_descriptors(descriptors);
+        for profile in &mut node.workers.profiles {
+            profile.profile.keep_descriptors(descriptors);
+        }
     }
     if !sys::CAN_FORBID_NEW_PRIVILEGES {
         settings.warnings.push("no_new_privs: this system cannot keep a worker from set-user-id programs".to_owned());
     }
     let roles = identity::resolve(&settings, &SystemAccounts)?;
     let policies = policy::resolve(&settings, &roles)?;
+    for policy in &policies {
+        settings.warnings.extend(policy.lacks()?);
+    }
     let own = std::env::current_exe().map_err(|error| Failure::System("finding this program", error))?;
     let program = start_half::find_program(&own, environment.is_root())?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -158,7 +164,7 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
             main_user: roles.main_user.clone(),
             child_user: roles.child_user().to_owned(),
             worker_users: roles.worker_users(),
-            profiles: vec![node.workers.profile.name.to_string()],
+            profiles: node.workers.profiles.iter().map(|profile| profile.profile.name.to_string()).collect(),
             max_workers: node.workers.max,
             started,
             cookie: None,
@@ -167,6 +173,8 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
             roles.child.as_ref().map(|child| Become { user: &child.name, gid: child.gid, chroot: &node.chroot });
         plans.push(HalfPlan::new(&program, becomes, about)?);
     }
+    let mut said = BTreeSet::new();
+    settings.warnings.retain(|warning| said.insert(warning.clone()));
     Ok((settings, policies, plans))
 }
 

@@ -99,7 +99,7 @@ impl Serving {
             let failure = Failure::Refused("stopping".to_owned(), "main is going away".to_owned());
             return self.refuse(request, failure, shared);
         }
-        match self.policy.order(self.index, launch, shared.workers.running_by(self.index)) {
+        match self.policy.order(self.index, launch, shared.workers.running_by(self.index), shared.now) {
             Err(failure) => {
                 log::warn!("{}: {asker}: {}", self.node.peer, describe_failure(&failure));
                 self.refuse(request, failure, shared);
