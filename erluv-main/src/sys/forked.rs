@@ -61,7 +61,7 @@ fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Stepped<Inf
 
 /// From main's privileges to those of the worker.
 fn become_worker(plan: &Plan<'_>, held: &Held<'_>) -> Stepped {
-    let own = sandbox::surround(held)?;
+    let ahead = sandbox::surround(held)?;
     // While privileged, so that a limit can be above the one of main.
     for (resource, limit) in &plan.limits {
         // SAFETY: setrlimit reads the limit, which is in the plan.
@@ -69,7 +69,7 @@ fn become_worker(plan: &Plan<'_>, held: &Held<'_>) -> Stepped {
     }
     // While privileged: an ordinary user can only lower its priority.
     be_nice(plan.nice).map_err(at(Step::Nice))?;
-    sandbox::prioritize(held, &own)?;
+    sandbox::prioritize(held, &ahead)?;
     let profile = &held.sandbox.profile;
     if let Some(ids) = &plan.ids {
         capabilities::bound(profile.bounding).map_err(at(Step::Capabilities))?;
@@ -89,7 +89,7 @@ fn become_worker(plan: &Plan<'_>, held: &Held<'_>) -> Stepped {
     if profile.no_new_privs {
         os::forbid_new_privileges().map_err(at(Step::NoNewPrivs))?;
     }
-    sandbox::restrict(held, &own)?;
+    sandbox::restrict(held, &ahead)?;
     // The last call that takes any away has been made.
     capabilities::raise(profile.ambient).map_err(at(Step::Capabilities))
 }

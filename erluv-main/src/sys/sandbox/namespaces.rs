@@ -86,7 +86,7 @@ pub(in crate::sys) fn unshare(profile: &Profile, root: bool, own: &Own, maps: &M
     }
 }
 
-fn unshare_flags(flags: c_int) -> Called {
+pub(super) fn unshare_flags(flags: c_int) -> Called {
     // SAFETY: unshare takes a number.
     called(unsafe { libc::syscall(libc::SYS_unshare, c_long::from(flags)) })
 }
