@@ -26,6 +26,7 @@ use erluv_proto::ipc::{self, Exited, Failure, LaunchFailed, SIGNALS, Step};
 
 use crate::launch::{self, Ends};
 use crate::order::{Ending, NodeIndex, Order, Running};
+use crate::sandbox::CgroupLimits;
 use crate::sys::{Process, Reaped};
 use crate::tree::Trees;
 use crate::worker::{Event, State};
@@ -184,7 +185,8 @@ impl Workers {
     fn fork(&mut self, order: &Order, worker: WorkerId) -> Result<launch::Forked, launch::Unlaunched> {
         let errno = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO);
         let null = self.null.as_ref().map_err(|error| (Step::Descriptors, errno(error)))?;
-        let folder = self.trees.make(order.node, worker).map_err(|error| (Step::Cgroup, errno(&error)))?;
+        let folder = self.trees.make(order.node, worker, &order.sandbox.profile);
+        let folder = folder.map_err(|error| (Step::Cgroup, errno(&error)))?;
         let forked = launch::launch(order, null.as_fd(), folder.as_ref().map(AsFd::as_fd));
         if forked.is_err() {
             // Nothing was ever in it, and it has no session: 0 leads none.
@@ -267,6 +269,11 @@ impl Workers {
     /// When [`Workers::due`] is to be called next.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Has the workers' groups have what these limits need; what lacks, by key and reason ([`Trees::provide`]).
+    pub(crate) fn provide(&mut self, limits: &CgroupLimits) -> Vec<String> {
+        self.trees.provide(limits)
     }
 
     /// What workers are made of, for the log.

@@ -59,6 +59,11 @@ pub(crate) fn resolve(settings: &Settings, roles: &[Roles]) -> Result<Vec<Policy
 }
 
 impl Policy {
+    /// The profiles that workers of this node may get.
+    pub(crate) fn sandboxes(&self) -> impl Iterator<Item = &Sandbox> {
+        std::iter::once(&*self.sandbox)
+    }
+
     fn new(workers: &WorkersSettings, roles: &Roles) -> Result<Self, ConfigError> {
         let users = match roles.workers.as_slice() {
             [] => vec![(roles.main_user.clone(), None)],
