@@ -11,6 +11,7 @@
 
 mod args;
 mod attendant;
+mod audit;
 mod cookie;
 mod daemon;
 mod exit;
