@@ -37,7 +37,7 @@ impl Serving {
         self.unheard = true;
         for _ in 0..FRAMES_IN_A_TURN {
             let Some(half) = &mut self.half else { return };
-            match half.hear() {
+            match half.hear(self.state) {
                 Ok(None) => {
                     self.unheard = false;
                     return;
