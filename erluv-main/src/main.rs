@@ -49,7 +49,7 @@ use pid_file::PidFile;
 use policy::Policy;
 use serving::Serving;
 use settings::CgroupUse;
-use settings::{ConfigError, Environment, Settings};
+use settings::{ConfigError, Environment, SandboxNeed, Settings};
 use start_half::{Become, HalfPlan, StartError};
 use tree::{TreeError, Trees, UseCgroup};
 use workers::Workers;
@@ -85,6 +85,7 @@ impl Failure {
         match self {
             Self::Args(error) => error.exit_code(),
             Self::Prepare(sys::PrepareError::SetId) => exit::NOPERM,
+            Self::Child(StartError::SelfTest(_)) => exit::OSERR,
             Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) => exit::CONFIG,
             Self::Prepare(_) | Self::PidFile(_) | Self::Random(_) | Self::System(..) => exit::OSERR,
         }
@@ -186,6 +187,11 @@ fn serve(
     let workers = Workers::new(trees, FIRST_WORKER);
     if settings.euid == 0 && settings.nodes.iter().any(|node| node.chroot == Path::new(settings::MADE_CHROOT)) {
         start_half::make_chroot(Path::new(settings::MADE_CHROOT)).map_err(|error| Failure::System("chroot", error))?;
+    }
+    for (node, plan) in settings.nodes.iter().zip(&plans) {
+        if node.sandbox == SandboxNeed::Required {
+            start_half::self_test(plan)?;
+        }
     }
     ::log::info!("erluv-main {} starts; {}", env!("CARGO_PKG_VERSION"), workers.about());
     let now = Instant::now();

@@ -9,21 +9,25 @@ use privdrop::PrivDrop;
 use super::{ConfineError, system};
 use crate::start::Separation;
 
-/// Becomes the user of `separation`, in its folder, and makes sure of it.
+/// Becomes the user of `separation`, in its folder, and makes sure of it. What the system refuses of the namespaces
+/// that go with that is told in `missing`.
 ///
 /// # Errors
 /// [`ConfineError::Chroot`] and [`ConfineError::Identity`] before anything is changed; all others after.
-pub(super) fn become_other(separation: &Separation) -> Result<(), ConfineError> {
+pub(super) fn become_other(separation: &Separation, missing: &mut Vec<String>) -> Result<(), ConfineError> {
     check_folder(&separation.chroot)?;
+    // Before the network is gone: the user database may be behind it.
     let uid = uid_of(&separation.user)?;
     let gid = gid_of(&separation.group)?;
+    let shut_in = system::become_alone_as_root(&separation.chroot, missing)?;
     system::empty_bounding_set()?;
-    PrivDrop::default()
-        .chroot(&separation.chroot)
-        .user(&separation.user)
-        .group(&separation.group)
-        .fallback_to_ids_if_names_are_numeric()
-        .apply()?;
+    let drop = PrivDrop::default().fallback_to_ids_if_names_are_numeric();
+    let drop = match shut_in {
+        // The folder is the whole file system by now: no name can be looked up in it.
+        true => drop.user(uid.to_string()).group(gid.to_string()),
+        false => drop.user(&separation.user).group(&separation.group).chroot(&separation.chroot),
+    };
+    drop.apply()?;
     verify(uid, gid)
 }
 
