@@ -28,8 +28,11 @@ use run::{Child, RunError};
 /// The fixed order of the start: what opens a descriptor comes before the confinement, what reads a byte after it.
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == self_test::OPTION) {
-        return self_test::run(words.collect());
+    match words.next() {
+        Some(word) if word == self_test::OPTION => return self_test::run(words.collect()),
+        #[cfg(target_os = "linux")]
+        Some(word) if word == confine::PROBE => return confine::probe(),
+        Some(_) | None => {}
     }
     let (start, descriptors) = match start::start(std::env::args_os()) {
         Ok(given) => given,

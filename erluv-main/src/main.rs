@@ -4,8 +4,8 @@
 //!
 //! The start is a fixed ritual, below, from the arguments to the loop. [`daemon`] is the loop, [`serving`] one node and
 //! its child, [`link`] the way to the node, [`half`] the child as a process, [`attendant`] what main says in its place.
-//! [`settings`] and [`policy`] are what root has laid down, [`workers`] what runs, [`launch`] and [`sys`] how it is
-//! started.
+//! [`settings`] and [`policy`] are what root has laid down, [`privileges`] what main keeps of root's, [`workers`] what
+//! runs, [`launch`] and [`sys`] how it is started.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 
@@ -23,6 +23,7 @@ mod notify;
 mod order;
 mod pid_file;
 mod policy;
+mod privileges;
 mod sandbox;
 mod serving;
 mod settings;
@@ -47,6 +48,7 @@ use identity::SystemAccounts;
 use order::NodeIndex;
 use pid_file::PidFile;
 use policy::Policy;
+use privileges::Needs;
 use serving::Serving;
 use settings::CgroupUse;
 use settings::{ConfigError, Environment, SandboxNeed, Settings};
@@ -130,8 +132,18 @@ fn start() -> Result<u8, Failure> {
     };
     let journal = environment.vars.iter().any(|(name, _)| name == "JOURNAL_STREAM");
     log::init(args.foreground, args.verbose, journal).map_err(|error| Failure::System("log", error))?;
-    let reload = move |servings: &mut [Serving]| reload(&args, &environment, prepared.descriptors, servings);
+    let needs = Needs::of(&settings);
+    keep_only(&needs)?;
+    let reload = move |servings: &mut [Serving]| reload(&args, &environment, prepared.descriptors, &needs, servings);
     serve(Box::new(reload), (settings, policies, plans), starter).inspect_err(|error| ::log::error!("{error}"))
+}
+
+/// From here on main can do what its configuration needs, and no more.
+fn keep_only(needs: &Needs) -> Result<(), Failure> {
+    for lacking in privileges::keep_only(needs).map_err(|error| Failure::System("giving capabilities up", error))? {
+        ::log::warn!("main was started without {lacking}");
+    }
+    Ok(())
 }
 
 type Configured = (Settings, Vec<Policy>, Vec<HalfPlan>);
@@ -211,11 +223,16 @@ fn serve(
 }
 
 /// SIGHUP: a changed file is taken in, a bad one changes nothing. What runs keeps what it has.
-fn reload(args: &Args, environment: &Environment, descriptors: (u64, u64), servings: &mut [Serving]) {
+fn reload(args: &Args, environment: &Environment, descriptors: (u64, u64), needs: &Needs, servings: &mut [Serving]) {
     let (settings, policies, _plans) = match configure(args, environment, descriptors) {
         Ok(configured) => configured,
         Err(error) => return ::log::error!("not reloaded: {error}"),
     };
+    let more = Needs::of(&settings).beyond(needs);
+    if !more.is_empty() {
+        let more = more.join(", ");
+        return ::log::error!("not reloaded: it needs {more}, which main gave up at its start: restart erluv for that");
+    }
     let names = |node: &settings::NodeSettings| (node.peer.clone(), node.own.clone());
     let served = servings.iter().map(|serving| names(serving.node()));
     if !served.eq(settings.nodes.iter().map(names)) {

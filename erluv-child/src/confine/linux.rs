@@ -6,7 +6,8 @@ use landlock::{
 };
 use nix::sys::prctl;
 
-pub(super) use super::namespaces::{become_alone_as_root, become_alone_as_user};
+pub(crate) use super::namespaces::{PROBE, probe};
+pub(super) use super::namespaces::{WITHOUT_NAMESPACES, become_alone_as_root, become_alone_as_user, way_in};
 use super::{ConfineError, syscalls};
 
 /// The newest Landlock that erluv knows; of an older one everything that it has is used.

@@ -33,6 +33,9 @@ use thiserror::Error;
 
 use crate::start::Start;
 
+#[cfg(target_os = "linux")]
+pub(crate) use system::{PROBE, probe};
+
 /// Descriptors beyond those of the workers' streams: ours, connections to come, frames under way.
 const OWN_DESCRIPTORS: rlim_t = 64;
 

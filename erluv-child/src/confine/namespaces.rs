@@ -5,14 +5,19 @@
 //! What child is handed works on: a socket belongs to the network that it was made in, wherever it is used.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 
+use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{chdir, getegid, geteuid, pivot_root};
+use nix::sys::prctl;
+use nix::unistd::{Gid, Uid, chdir, getegid, geteuid, pivot_root};
 
 use super::ConfineError;
+use super::identity::Way;
 
 /// All that need nothing but to be made.
 const PLAIN: [(&str, CloneFlags); 4] = [
@@ -24,6 +29,34 @@ const PLAIN: [(&str, CloneFlags); 4] = [
 
 /// What a tmpfs that becomes the root of an ordinary user's child is mounted on: a folder that every system has.
 const PLACE: &str = "/proc";
+
+/// What this program is asked for to try whether [`become_alone_as_user`] works here.
+pub(crate) const PROBE: &str = "--probe-namespaces";
+
+/// What lacks where there are none.
+pub(super) const WITHOUT_NAMESPACES: Option<&str> =
+    Some("namespaces: erluv-main has no CAP_SYS_ADMIN, and the kernel lets no user make them");
+
+/// Which way this system has for a root that becomes this user. A user's way is tried before it is taken, in a process
+/// of its own: there is no way back from the change of user to chroot(2).
+pub(super) fn way_in(uid: Uid, gid: Gid) -> Way {
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false) {
+        return Way::Root;
+    }
+    let tried = std::env::current_exe().and_then(|own| {
+        let mut command = Command::new(own);
+        command.arg0("erluv-child").arg(PROBE).env_clear().uid(uid.as_raw()).gid(gid.as_raw());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
+    });
+    if tried.is_ok_and(|status| status.success()) { Way::User } else { Way::Chroot }
+}
+
+/// In the process of [`way_in`]: makes the namespaces and ends, with 0 where nothing lacked.
+pub(crate) fn probe() -> ExitCode {
+    let mut missing = Vec::new();
+    let made = become_alone_as_user(&mut missing);
+    if matches!(made, Ok(true)) && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
 
 /// Makes the namespaces as root, each by itself, so that one that is refused takes none of the others along.
 ///
@@ -65,6 +98,9 @@ pub(super) fn become_alone_as_user(missing: &mut Vec<String>) -> Result<bool, Co
         missing.push("chroot: erluv-main is not root".to_owned());
         return Ok(false);
     }
+    // The files of a process that has changed its user are root's, unless it says that it may be looked at; that is
+    // taken back as soon as the maps are written.
+    prctl::set_dumpable(true).map_err(ConfineError::of("prctl PR_SET_DUMPABLE"))?;
     // Before the first map, or the second is refused. user_namespaces(7).
     for (file, text) in [
         ("/proc/self/setgroups", "deny".to_owned()),
@@ -73,6 +109,7 @@ pub(super) fn become_alone_as_user(missing: &mut Vec<String>) -> Result<bool, Co
     ] {
         fs::write(file, text).map_err(ConfineError::of("writing the maps of a user namespace"))?;
     }
+    prctl::set_dumpable(false).map_err(ConfineError::of("prctl PR_SET_DUMPABLE"))?;
     super::system::empty_bounding_set()?;
     match stand_in(Root::Tmpfs) {
         Ok(()) => leave_old_root()?,

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -144,6 +144,13 @@ impl Hierarchy {
     fn worker_path(&self, node: NodeIndex, worker: WorkerId) -> PathBuf {
         self.own.join(format!("n{}/w{}", node.0, worker.0))
     }
+}
+
+/// Whether root itself makes groups here only by CAP_DAC_OVERRIDE: the topmost folder of the file system is writable by
+/// nobody, and a delegated one may be another user's.
+pub(super) fn is_base_closed() -> bool {
+    let about = find_base().ok().and_then(|base| fs::metadata(base).ok());
+    about.is_some_and(|about| about.uid() != 0 || about.mode() & 0o200 == 0)
 }
 
 /// Where this process may make groups.

@@ -18,6 +18,11 @@ pub(crate) enum TreeError {
 }
 
 /// There is none.
+pub(super) fn is_base_closed() -> bool {
+    false
+}
+
+/// There is none.
 #[derive(Debug)]
 pub(super) enum Hierarchy {}
 
