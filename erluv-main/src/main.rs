@@ -23,6 +23,7 @@ mod notify;
 mod order;
 mod pid_file;
 mod policy;
+mod sandbox;
 mod serving;
 mod settings;
 mod start_half;
@@ -157,6 +158,7 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
             main_user: roles.main_user.clone(),
             child_user: roles.child_user().to_owned(),
             worker_users: roles.worker_users(),
+            profiles: vec![node.workers.profile.name.to_string()],
             max_workers: node.workers.max,
             started,
             cookie: None,

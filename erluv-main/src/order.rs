@@ -1,9 +1,13 @@
 //! What policy has let pass: a launch with every name resolved. Made by `policy` from a request of erluv-child, carried
 //! out by `launch`. Nothing in it is looked up or checked again.
 
+use std::collections::HashMap;
 use std::ffi::CString;
+use std::rc::Rc;
 
 use erluv_proto::ids::RequestId;
+
+use crate::sandbox::Sandbox;
 
 /// Which of main's nodes something belongs to: the place of the node in the configuration, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,6 +117,39 @@ pub(crate) struct Order {
     pub(crate) rlimits: Vec<Rlimit>,
     /// The priority, -20 to 19; main's own where none is named.
     pub(crate) nice: Option<i32>,
-    pub(crate) no_new_privs: bool,
+    /// What holds it besides its user: `umask`, `rlimits` and `nice` above are the profile's, as the request has lowered
+    /// them.
+    pub(crate) sandbox: Rc<Sandbox>,
     pub(crate) ending: Ending,
+}
+
+/// How many workers one node has, those included that are about to run or to be gone: for the ceilings of policy.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    pub(crate) all: usize,
+    /// By the name of the user; the empty one where main has no privilege to change users.
+    pub(crate) by_user: HashMap<String, usize>,
+    /// By the name of the profile.
+    pub(crate) by_profile: HashMap<String, usize>,
+}
+
+impl Running {
+    /// One more.
+    pub(crate) fn add(&mut self, user: &str, profile: &str) {
+        self.all = self.all.saturating_add(1);
+        for (counts, name) in [(&mut self.by_user, user), (&mut self.by_profile, profile)] {
+            let count = counts.entry(name.to_owned()).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// One less.
+    pub(crate) fn remove(&mut self, user: &str, profile: &str) {
+        self.all = self.all.saturating_sub(1);
+        for (counts, name) in [(&mut self.by_user, user), (&mut self.by_profile, profile)] {
+            if let Some(count) = counts.get_mut(name) {
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
 }

@@ -25,7 +25,7 @@ use erluv_proto::ids::{RequestId, WorkerId};
 use erluv_proto::ipc::{self, Exited, Failure, LaunchFailed, SIGNALS, Step};
 
 use crate::launch::{self, Ends};
-use crate::order::{Ending, NodeIndex, Order};
+use crate::order::{Ending, NodeIndex, Order, Running};
 use crate::sys::{Process, Reaped};
 use crate::tree::Trees;
 use crate::worker::{Event, State};
@@ -57,6 +57,9 @@ struct Worker {
     request: RequestId,
     /// The user's name, for the report.
     user: String,
+    /// The name of its profile, for the report and the ceilings.
+    profile: String,
+    output_limit: Option<u64>,
     state: State,
     /// The process id, and that of its session and group.
     leader: i32,
@@ -85,6 +88,13 @@ struct Worker {
     give_up: Option<Instant>,
 }
 
+/// The workers of one node.
+#[derive(Debug, Default)]
+struct OfNode {
+    ids: BTreeSet<WorkerId>,
+    running: Running,
+}
+
 /// All workers of main.
 #[derive(Debug)]
 pub(crate) struct Workers {
@@ -97,7 +107,7 @@ pub(crate) struct Workers {
     by_pid: HashMap<i32, WorkerId>,
     /// Those of the commands that end workers, until they are reaped.
     killers: HashMap<i32, WorkerId>,
-    by_node: BTreeMap<NodeIndex, BTreeSet<WorkerId>>,
+    by_node: BTreeMap<NodeIndex, OfNode>,
     timers: BTreeSet<(Instant, WorkerId)>,
 }
 
@@ -144,6 +154,8 @@ impl Workers {
             node: order.node,
             request: order.request,
             user: order.identity.map(|identity| identity.name).unwrap_or_default(),
+            profile: order.sandbox.profile.name.to_string(),
+            output_limit: order.sandbox.profile.output,
             state: State::Launching,
             leader: process.pid,
             process: Some(process),
@@ -161,7 +173,9 @@ impl Workers {
             give_up: None,
         };
         self.by_pid.insert(entry.leader, worker);
-        self.by_node.entry(order.node).or_default().insert(worker);
+        let of_node = self.by_node.entry(order.node).or_default();
+        of_node.ids.insert(worker);
+        of_node.running.add(&entry.user, &entry.profile);
         let entry = self.table.entry(worker).or_insert(entry);
         let pipe: &OwnedFd = entry.error.insert(error);
         LaunchOutcome::Pending { worker, error_pipe: pipe.as_fd() }
@@ -237,7 +251,12 @@ impl Workers {
 
     /// How many workers a node has, those included that are about to run or to be gone.
     pub(crate) fn running(&self, node: NodeIndex) -> usize {
-        self.by_node.get(&node).map_or(0, BTreeSet::len)
+        self.by_node.get(&node).map_or(0, |of_node| of_node.ids.len())
+    }
+
+    /// The same, told apart by user and profile.
+    pub(crate) fn running_by(&mut self, node: NodeIndex) -> &Running {
+        &self.by_node.entry(node).or_default().running
     }
 
     /// Whether nothing is left of any worker of a node.
@@ -265,6 +284,6 @@ impl Workers {
     }
 
     fn of(&self, node: NodeIndex) -> Vec<WorkerId> {
-        self.by_node.get(&node).into_iter().flatten().copied().collect()
+        self.by_node.get(&node).map(|of_node| of_node.ids.iter().copied().collect()).unwrap_or_default()
     }
 }

@@ -121,7 +121,7 @@ impl<'a, 'p> Reader<'a, 'p> {
         match name {
             "stdin" | "stdout" | "stderr" | "pty" | "pty_echo" | "winsz" => self.stream(name, value),
             "monitor" | "link" | "report" | "erlexec" | "kill_group" | "setpgid" => self.flag(name, value.flag()?),
-            "cd" | "user" | "executable" | "arg0" | "kill" => self.text(name, named(value.one()?)?),
+            "cd" | "user" | "profile" | "executable" | "arg0" | "kill" => self.text(name, named(value.one()?)?),
             _ => self.value(name, value.one()?),
         }
     }
@@ -158,6 +158,7 @@ impl<'a, 'p> Reader<'a, 'p> {
         match name {
             "cd" => self.run.cwd = Some(ByteBuf::from(text)),
             "user" => self.run.user = Some(String::from_utf8(text).ok()?),
+            "profile" => self.run.profile = Some(String::from_utf8(text).ok()?),
             "executable" => self.run.executable = Some(ByteBuf::from(text)),
             "arg0" => self.arg0 = Some(ByteBuf::from(text)),
             "kill" => self.run.kill = Some(ByteBuf::from(text)),

@@ -240,6 +240,7 @@ fn split(run: Run<'_>, request: RequestId, asked: Asked, from: Bytes, kill_timeo
         env: run.env,
         cwd: run.cwd,
         user: run.user,
+        profile: run.profile,
         stdin: match run.stdin {
             Source::Null => InputFrom::Null,
             Source::Node if terminal => InputFrom::Terminal,
@@ -299,6 +300,7 @@ fn worker(launched: Launched, pipes: Vec<OwnedFd>, pending: Pending, now: Instan
         watcher: (telling.monitor && !telling.link).then(|| from.clone()),
         telling,
         user: Some(launched.user).filter(|user| !user.is_empty()),
+        profile: launched.profile,
         command: pending.command,
         started: super::unix_now(),
         kill_timeout: pending.kill_timeout,

@@ -7,14 +7,16 @@ mod programs;
 mod streams;
 
 use std::ffi::CString;
+use std::rc::Rc;
 
 use erluv_proto::ipc::{Failure, Launch, Program, Step};
 use serde_bytes::ByteBuf;
 
 use crate::identity::Roles;
 use crate::log::clean;
-use crate::order::{Ending, Identity, Input, NodeIndex, Order, Output};
-use crate::settings::{ConfigError, Profile, Settings, WorkersSettings};
+use crate::order::{Ending, Identity, Input, NodeIndex, Order, Output, Running};
+use crate::sandbox::Sandbox;
+use crate::settings::{ConfigError, Settings, WorkersSettings};
 use env::EnvRules;
 use programs::Programs;
 
@@ -45,7 +47,7 @@ pub(crate) struct Policy {
     /// The bytes of arguments and environment together, each with its NUL.
     max_bytes: usize,
     nice_min: i8,
-    profile: Profile,
+    sandbox: Rc<Sandbox>,
 }
 
 /// The policy for each node, in the order of the settings; `roles` are those of the same settings.
@@ -71,17 +73,17 @@ impl Policy {
             env: EnvRules::new(&workers.env).map_err(|what| ConfigError::rule("workers.env", what))?,
             max_bytes: workers.max_args_bytes,
             nice_min: workers.nice_min,
-            profile: workers.profile.clone(),
+            sandbox: Rc::new(Sandbox::of(workers.profile.clone(), !roles.workers.is_empty())),
         })
     }
 
-    /// What a request comes to; `running` is the number of this node's workers.
+    /// What a request comes to; `running` are this node's workers.
     ///
     /// # Errors
     /// The rule that says no, or the step at which the launch would fail.
-    pub(crate) fn order(&self, node: NodeIndex, launch: Launch, running: usize) -> Result<Order, Failure> {
-        if running >= self.max {
-            return Err(refused("max", format!("{running} workers run, {} may", self.max).as_bytes()));
+    pub(crate) fn order(&self, node: NodeIndex, launch: Launch, running: &Running) -> Result<Order, Failure> {
+        if running.all >= self.max {
+            return Err(refused("max", format!("{} workers run, {} may", running.all, self.max).as_bytes()));
         }
         bounds::group(launch.group)?;
         let identity = self.user(launch.user.as_deref())?;
@@ -104,10 +106,10 @@ impl Policy {
             stdout,
             stderr,
             terminal,
-            umask: bounds::umask(launch.umask, self.profile.umask)?,
-            rlimits: bounds::limits(&self.profile.rlimits, launch.limits)?,
+            umask: bounds::umask(launch.umask, self.sandbox.profile.umask)?,
+            rlimits: bounds::limits(&self.sandbox.profile.rlimits, launch.limits)?,
             nice: bounds::nice(launch.nice, self.nice_min)?,
-            no_new_privs: self.profile.no_new_privs,
+            sandbox: Rc::clone(&self.sandbox),
             ending: if launch.kill_group { Ending::SignalGroup } else { Ending::Signal },
         };
         match launch.kill {
@@ -137,7 +139,7 @@ impl Policy {
             umask: worker.umask,
             rlimits: worker.rlimits.clone(),
             nice: worker.nice,
-            no_new_privs: worker.no_new_privs,
+            sandbox: Rc::clone(&worker.sandbox),
             ending: Ending::Signal,
         })))
     }

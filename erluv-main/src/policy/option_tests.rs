@@ -157,7 +157,7 @@ fn s56_a_command_to_end_a_worker_is_held_like_the_worker_and_needs_a_shell() {
     assert_eq!(command.env, [c"PATH=/usr/bin:/bin".to_owned()]);
     assert_eq!((&command.stdin, &command.stdout, &command.stderr), (&Input::Null, &Output::Null, &Output::Null));
     assert_eq!((command.umask, &command.rlimits, &command.identity), (0o022, &worker.rlimits, &worker.identity));
-    assert!(command.no_new_privs && command.node == worker.node);
+    assert!(command.sandbox.profile.no_new_privs && command.node == worker.node);
     assert_eq!(rule(with("[workers]\nshell = false", launch.clone())), "shell");
     assert_eq!(
         rule(with("[workers]\nprograms = '/bin/cat'", Launch { kill: bytes("x"), ..self::launch(&["cat"]) })),

@@ -18,6 +18,7 @@ pub(super) fn launch(args: &[&str]) -> Launch {
         env: Vec::new(),
         cwd: None,
         user: None,
+        profile: None,
         stdin: InputFrom::Pipe,
         stdout: OutputTo::Pipe,
         stderr: OutputTo::Other,
@@ -38,7 +39,11 @@ pub(super) fn shell(line: &str) -> Launch {
 }
 
 pub(super) fn order(policy: &Policy, launch: Launch) -> Result<Order, Failure> {
-    policy.order(NodeIndex(3), launch, 0)
+    policy.order(NodeIndex(3), launch, &Running::default())
+}
+
+fn running(all: usize) -> Running {
+    Running { all, ..Running::default() }
 }
 
 pub(super) fn rule(result: Result<Order, Failure>) -> String {
@@ -58,7 +63,7 @@ fn what_passes_becomes_an_order_with_nothing_added() {
     assert!(order.env.is_empty());
     assert_eq!((order.node, order.request, order.cwd.as_c_str()), (NodeIndex(3), RequestId(7), c"/"));
     assert_eq!((order.stdin, order.stdout, order.stderr), (Input::Pipe, Output::Pipe, Output::Other));
-    assert_eq!((order.umask, order.no_new_privs, order.rlimits.len()), (0o027, true, 1));
+    assert_eq!((order.umask, order.sandbox.profile.no_new_privs, order.rlimits.len()), (0o027, true, 1));
     assert!(order.nice.is_none() && order.terminal.is_none() && matches!(order.ending, Ending::Signal));
     assert_eq!(order.identity.unwrap().groups, [1000, 4, 27]);
 }
@@ -85,9 +90,9 @@ fn s71_without_root_workers_run_as_main_does() {
 #[test]
 fn s44_no_more_workers_than_the_policy_has() {
     let policy = policy(0, "[workers]\nmax = 2");
-    assert!(policy.order(NodeIndex(0), launch(&["/bin/sh"]), 1).is_ok());
+    assert!(policy.order(NodeIndex(0), launch(&["/bin/sh"]), &running(1)).is_ok());
     for running in [2, 3, usize::MAX] {
-        assert_eq!(rule(policy.order(NodeIndex(0), launch(&["/bin/sh"]), running)), "max");
+        assert_eq!(rule(policy.order(NodeIndex(0), launch(&["/bin/sh"]), &self::running(running))), "max");
     }
 }
 

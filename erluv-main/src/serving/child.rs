@@ -71,7 +71,9 @@ impl Serving {
             ToMain::Pong(_) => {}
             ToMain::Disconnected(reason) => {
                 log::warn!("{}: disconnected: {}", self.node.peer, crate::log::clean(reason.as_bytes()));
-                self.held = None;
+                if let Some(held) = self.held.take() {
+                    self.link.lost(&held.stream);
+                }
                 self.link.restart(shared.now, false);
             }
         }
@@ -97,7 +99,7 @@ impl Serving {
             let failure = Failure::Refused("stopping".to_owned(), "main is going away".to_owned());
             return self.refuse(request, failure, shared);
         }
-        match self.policy.order(self.index, launch, shared.workers.running(self.index)) {
+        match self.policy.order(self.index, launch, shared.workers.running_by(self.index)) {
             Err(failure) => {
                 log::warn!("{}: {asker}: {}", self.node.peer, describe_failure(&failure));
                 self.refuse(request, failure, shared);

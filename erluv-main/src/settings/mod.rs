@@ -24,6 +24,7 @@ use crate::args::Args;
 use crate::cookie::CookieTrust;
 use crate::link::Way;
 use crate::order::Rlimit;
+use crate::sandbox::Profile;
 use crate::sys::CAN_FORBID_NEW_PRIVILEGES;
 use layers::Layer;
 use raw::{Raw, RawProfile, RawWorkers};
@@ -124,15 +125,6 @@ pub(crate) struct WorkersSettings {
     pub(crate) max_args_bytes: usize,
     /// The lowest number, which is the highest priority, that may be asked for: -20 to 0.
     pub(crate) nice_min: i8,
-}
-
-/// What every worker is held by: a `[profile.NAME]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Profile {
-    pub(crate) no_new_privs: bool,
-    /// The bits that a new file does not get.
-    pub(crate) umask: u32,
-    pub(crate) rlimits: Vec<Rlimit>,
 }
 
 impl Profile {
@@ -318,7 +310,12 @@ fn profile(raw: &Raw, name: Option<&ProfileName>) -> Result<Profile, ConfigError
         no_new_privs: no_new_privs.unwrap_or(CAN_FORBID_NEW_PRIVILEGES),
         umask: found.umask.as_ref().map_or(0o077, |umask| umask.0),
         rlimits: limits.into_iter().map(|(name, pair)| name.rlimit(pair)).collect(),
+        ..Profile::plain(name.cloned().map_or_else(default_name, Ok)?)
     })
+}
+
+fn default_name() -> Result<ProfileName, ConfigError> {
+    ProfileName::parse("default").map_err(|error| ConfigError::rule("workers.profile", error.to_string()))
 }
 
 fn warnings(raw: &Raw, nodes: &[NodeSettings]) -> Vec<String> {

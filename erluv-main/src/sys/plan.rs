@@ -134,7 +134,7 @@ impl<'a> Plan<'a> {
     ) -> io::Result<Self> {
         let main = i32::try_from(std::process::id()).map_err(|_| invalid())?;
         let limits = order.rlimits.iter().map(limit).collect::<io::Result<_>>()?;
-        let role = Role::Worker { main, no_new_privs: order.no_new_privs };
+        let role = Role::Worker { main, no_new_privs: order.sandbox.profile.no_new_privs };
         let umask = libc::mode_t::try_from(order.umask & 0o777).map_err(|_| invalid())?;
         let ids = order.identity.as_ref().map(Ids::new);
         let plan = Self {

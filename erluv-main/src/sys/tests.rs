@@ -16,7 +16,9 @@ use super::{Forked, forked, os, spawn};
 use crate::order::{Identity, Input, Order, Output, Rlimit};
 use crate::tree::UseCgroup;
 use crate::workers::Report;
-use crate::workers::bench::{Bench, NOBODY, descriptors, field, nobody, order, shell, until_asleep, until_in_call};
+use crate::workers::bench::{
+    Bench, NOBODY, descriptors, field, nobody, order, sandbox, shell, until_asleep, until_in_call,
+};
 
 const STATUS: [&str; 2] = ["/bin/cat", "/proc/self/status"];
 
@@ -122,7 +124,13 @@ fn s12_no_capability_is_left_and_none_comes_back() {
 fn s13_new_privileges_are_given_up_unless_the_profile_says_otherwise() {
     alone_as_root(|| {
         assert_eq!(field(&status(order(&STATUS)), "NoNewPrivs"), "1");
-        assert_eq!(field(&status(Order { no_new_privs: false, ..order(&STATUS) }), "NoNewPrivs"), "0");
+        assert_eq!(
+            field(
+                &status(Order { sandbox: sandbox(|profile| profile.no_new_privs = false), ..order(&STATUS) }),
+                "NoNewPrivs"
+            ),
+            "0"
+        );
     });
 }
 

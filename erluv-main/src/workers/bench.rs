@@ -4,14 +4,16 @@ use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use erluv_proto::ids::{RequestId, WorkerId};
+use erluv_proto::ids::{ProfileName, RequestId, WorkerId};
 use erluv_proto::ipc::{ExitStatus, Exited, Failure, Launched, Step};
 
 use super::{LaunchOutcome, Report, Workers};
 use crate::order::{Ending, Identity, Input, NodeIndex, Order, Output, Rlimit};
+use crate::sandbox::{Profile, Sandbox};
 use crate::sys::Reaped;
 use crate::tree::{Trees, UseCgroup};
 
@@ -43,9 +45,16 @@ pub(crate) fn order(argv: &[&str]) -> Order {
         umask: 0o077,
         rlimits: vec![Rlimit { resource: i32::try_from(libc::RLIMIT_CORE).unwrap(), soft: 0, hard: 0 }],
         nice: None,
-        no_new_privs: true,
+        sandbox: sandbox(|_| {}),
         ending: Ending::Signal,
     }
+}
+
+/// A plain profile with a change.
+pub(crate) fn sandbox(change: impl FnOnce(&mut Profile)) -> Rc<Sandbox> {
+    let mut profile = Profile::plain(ProfileName::parse("default").unwrap());
+    change(&mut profile);
+    Rc::new(Sandbox::of(profile, true))
 }
 
 pub(crate) fn shell(line: &str) -> Order {

@@ -100,7 +100,10 @@ impl Workers {
             Effect::TellAborted => report(entry.failed(worker, Step::Exec, libc::ECANCELED)),
             Effect::TellExited => {
                 if let Some(Reaped { status, usage, .. }) = entry.ended {
-                    report(Report::Exited(entry.node, Exited { worker, status, usage, oom: entry.oom }));
+                    report(Report::Exited(
+                        entry.node,
+                        Exited { worker, status, usage, oom: entry.oom, timeout: false },
+                    ));
                 }
             }
             Effect::Terminate => self.ask_to_end(worker),
@@ -144,8 +147,9 @@ impl Workers {
     fn forget(&mut self, worker: WorkerId) {
         self.set_timer(worker, None);
         if let Some(entry) = self.table.remove(&worker) {
-            if let Some(ids) = self.by_node.get_mut(&entry.node) {
-                ids.remove(&worker);
+            if let Some(of_node) = self.by_node.get_mut(&entry.node) {
+                of_node.ids.remove(&worker);
+                of_node.running.remove(&entry.user, &entry.profile);
             }
             if self.table.is_empty() {
                 self.trees.all_ended();
@@ -172,7 +176,9 @@ impl Worker {
             request: self.request,
             worker,
             os_pid: u32::try_from(self.leader).unwrap_or(0),
-            user: std::mem::take(&mut self.user),
+            user: self.user.clone(),
+            profile: self.profile.clone(),
+            output_limit: self.output_limit,
             stdin: ends.stdin.is_some(),
             stdout: ends.stdout.is_some(),
             stderr: ends.stderr.is_some(),

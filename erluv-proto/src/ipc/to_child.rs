@@ -58,6 +58,8 @@ pub struct About {
     pub child_user: String,
     /// Whom workers may run as, the first by default.
     pub worker_users: Vec<String>,
+    /// Which profiles may be asked for, the first by default.
+    pub profiles: Vec<String>,
     /// The most workers at one time.
     pub max_workers: u32,
     /// When main started, in seconds since 1970.
@@ -71,6 +73,7 @@ impl std::fmt::Debug for About {
         f.debug_struct("About")
             .field("child_user", &self.child_user)
             .field("worker_users", &self.worker_users)
+            .field("profiles", &self.profiles)
             .finish_non_exhaustive()
     }
 }
@@ -96,6 +99,10 @@ pub struct Launched {
     pub os_pid: u32,
     /// Whom it runs as; empty where main has no privilege to change users and it runs as main does.
     pub user: String,
+    /// What holds it: the name of its profile.
+    pub profile: String,
+    /// The most bytes of its output that are passed on; behind them it is to be stopped.
+    pub output_limit: Option<u64>,
     /// The write end of its stdin comes with this frame.
     pub stdin: bool,
     /// The read end of its stdout comes with this frame.
@@ -149,10 +156,28 @@ pub enum Step {
     Signals = 5,
     /// A session of its own.
     Setsid = 6,
+    /// The init of its process namespace.
+    Init = 20,
+    /// Its other namespaces.
+    Unshare = 21,
+    /// Its host name and its loopback.
+    Namespaces = 22,
+    /// Its view of the file system.
+    Mount = 23,
+    /// Its session keyring.
+    Keyring = 24,
+    /// Its execution domain.
+    Personality = 25,
     /// Resource limits.
     Setrlimit = 7,
     /// Priority.
     Nice = 19,
+    /// Priority of its input and output.
+    IoPriority = 26,
+    /// Scheduling policy.
+    Scheduler = 27,
+    /// Who is killed first for want of memory.
+    OomScore = 28,
     /// The capability bounding set.
     Capabilities = 8,
     /// Supplementary groups.
@@ -167,17 +192,25 @@ pub enum Step {
     Deathsig = 13,
     /// Giving up new privileges.
     NoNewPrivs = 14,
+    /// Its user namespace and what its ids are there.
+    UserMap = 29,
+    /// No memory that is both written and executed.
+    Mdwe = 30,
+    /// Its rights to files and ports.
+    Landlock = 31,
     /// The working folder.
     Chdir = 15,
     /// Opening the files that its streams come from or go to.
     Redirect = 18,
+    /// Its filter of system calls.
+    Seccomp = 32,
     /// Executing the program.
     Exec = 16,
 }
 
 impl Step {
     /// All steps, in their order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 32] = [
         Self::Pipe,
         Self::Terminal,
         Self::Cgroup,
@@ -185,8 +218,17 @@ impl Step {
         Self::Descriptors,
         Self::Signals,
         Self::Setsid,
+        Self::Init,
+        Self::Unshare,
+        Self::Namespaces,
+        Self::Mount,
+        Self::Keyring,
+        Self::Personality,
         Self::Setrlimit,
         Self::Nice,
+        Self::IoPriority,
+        Self::Scheduler,
+        Self::OomScore,
         Self::Capabilities,
         Self::Setgroups,
         Self::Setgid,
@@ -194,8 +236,12 @@ impl Step {
         Self::Verify,
         Self::Deathsig,
         Self::NoNewPrivs,
+        Self::UserMap,
+        Self::Mdwe,
+        Self::Landlock,
         Self::Chdir,
         Self::Redirect,
+        Self::Seccomp,
         Self::Exec,
     ];
 
@@ -225,6 +271,19 @@ impl Step {
             Self::Terminal => "terminal",
             Self::Redirect => "open",
             Self::Nice => "nice",
+            Self::Init => "init",
+            Self::Unshare => "unshare",
+            Self::Namespaces => "namespaces",
+            Self::Mount => "mount",
+            Self::Keyring => "keyring",
+            Self::Personality => "personality",
+            Self::IoPriority => "ioprio",
+            Self::Scheduler => "scheduler",
+            Self::OomScore => "oom_score_adj",
+            Self::UserMap => "user_map",
+            Self::Mdwe => "mdwe",
+            Self::Landlock => "landlock",
+            Self::Seccomp => "seccomp",
             Self::Exec => "exec",
         }
     }
@@ -241,6 +300,8 @@ pub struct Exited {
     pub usage: Usage,
     /// The system killed it, or something that it started, for want of memory.
     pub oom: bool,
+    /// Main ended it because its profile grants no longer life.
+    pub timeout: bool,
 }
 
 /// The end of a process.

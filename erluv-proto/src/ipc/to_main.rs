@@ -44,6 +44,8 @@ pub struct Launch {
     pub cwd: Option<ByteBuf>,
     /// Whom to run as, by name; the policy's first user where none is named.
     pub user: Option<String>,
+    /// What holds it, by name; the policy's own profile where none is named.
+    pub profile: Option<String>,
     /// Where its stdin comes from.
     pub stdin: InputFrom,
     /// Where its stdout goes.

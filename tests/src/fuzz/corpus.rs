@@ -182,6 +182,7 @@ pub fn ipc_to_main() -> Vec<Vec<u8>> {
         env: vec![(bytes("LANG"), bytes("C"))],
         cwd: Some(bytes("/tmp")),
         user: Some("nobody".to_owned()),
+        profile: Some("strict".to_owned()),
         stdin: InputFrom::Pipe,
         stdout: OutputTo::Pipe,
         stderr: OutputTo::Other,
@@ -213,6 +214,7 @@ pub fn ipc_to_child() -> Vec<Vec<u8>> {
         main_user: "root".to_owned(),
         child_user: "_erluv".to_owned(),
         worker_users: vec!["nobody".to_owned()],
+        profiles: vec!["default".to_owned()],
         max_workers: 10_000,
         started: 1_700_000_000,
         cookie: Some(b"shared".to_vec().into()),
@@ -228,7 +230,7 @@ pub fn ipc_to_child() -> Vec<Vec<u8>> {
         about: about.clone(),
     };
     let failed = |failure| LaunchFailed { request: RequestId(7), worker: WorkerId(8), failure };
-    let exited = |status| Exited { worker: WorkerId(8), status, usage: Usage::default(), oom: false };
+    let exited = |status| Exited { worker: WorkerId(8), status, usage: Usage::default(), oom: false, timeout: false };
     encoded(&[
         ToChild::Hello(hello(true)),
         ToChild::Hello(hello(false)),
@@ -238,6 +240,8 @@ pub fn ipc_to_child() -> Vec<Vec<u8>> {
             worker: WorkerId(8),
             os_pid: 4711,
             user: "nobody".to_owned(),
+            profile: "default".to_owned(),
+            output_limit: None,
             stdin: true,
             stdout: true,
             stderr: false,
