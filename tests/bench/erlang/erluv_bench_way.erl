@@ -226,14 +226,15 @@ repeat(Count, Fun) ->
     Fun(),
     repeat(Count - 1, Fun).
 
-%% @doc Starts a program that sleeps, with pipes for its input and output; returns what the other functions want.
+%% @doc Starts a program that sleeps, with a pipe for its output; returns what the other functions want. One pipe and
+%% not two: ten thousand ports with two have more descriptors than some systems let a process have.
 hold({erluv, Node}, Program) ->
-    spawn_opt(Node, erluv, run, [[Program], [stdin, stdout]], [monitor]);
+    spawn_opt(Node, erluv, run, [[Program], [stdout]], [monitor]);
 hold(app, Program) ->
-    {ok, Pid, OsPid} = erluv:run([Program], [stdin, stdout, monitor]),
+    {ok, Pid, OsPid} = erluv:run([Program], [stdout, monitor]),
     {Pid, OsPid};
 hold(port, Program) ->
-    open_port({spawn_executable, Program}, [exit_status, binary]).
+    open_port({spawn_executable, Program}, [exit_status, binary, in]).
 
 %% @doc Returns when what was started runs: a port is there before its process is.
 held(port, Port) ->
@@ -241,8 +242,10 @@ held(port, Port) ->
         {os_pid, OsPid} when OsPid > 0 -> OsPid;
         {os_pid, _} -> erlang:yield(), held(port, Port)
     end;
-held(_, _) ->
-    ok.
+held({erluv, _}, {Pid, Ref}) ->
+    receive {'DOWN', Ref, process, Pid, Reason} -> error({ended, Reason}) after 0 -> ok end;
+held(app, {Pid, OsPid}) ->
+    receive {'DOWN', OsPid, process, Pid, Reason} -> error({ended, Reason}) after 0 -> ok end.
 
 %% @doc Lists all that run, with at least `Count' entries.
 list({erluv, Node}, Count) ->

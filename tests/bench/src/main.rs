@@ -4,6 +4,7 @@
 //! A wrong byte count or a crash makes it fail (exit code 1); no figure does.
 
 mod args;
+mod group;
 mod json;
 mod link;
 mod machine;

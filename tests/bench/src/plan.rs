@@ -34,8 +34,8 @@ impl Plan {
     pub(crate) fn full() -> Self {
         Self {
             rounds: 5,
-            trues: (500, 3200),
-            statics: (2000, 12_800),
+            trues: (500, 1600),
+            statics: (2000, 6400),
             output: (1024 * MIB, 256 * MIB),
             input: 1024 * MIB,
             echoes: 5000,
@@ -51,15 +51,15 @@ impl Plan {
     pub(crate) fn short() -> Self {
         Self {
             rounds: 2,
-            trues: (100, 640),
-            statics: (300, 1920),
-            output: (128 * MIB, 32 * MIB),
-            input: 128 * MIB,
-            echoes: 1000,
+            trues: (60, 320),
+            statics: (200, 960),
+            output: (64 * MIB, 16 * MIB),
+            input: 64 * MIB,
+            echoes: 500,
             idle: 300,
             sleepers: vec![1000],
-            unread: 500,
-            commands: 2000,
+            unread: 300,
+            commands: 1000,
             profiles: Vec::new(),
         }
     }

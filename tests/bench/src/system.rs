@@ -74,6 +74,8 @@ pub(crate) type Values = Vec<(String, f64)>;
 pub(crate) struct System {
     pub(crate) kind: Kind,
     node: Node,
+    /// Before the daemon, so that it is dropped first.
+    keeper: Option<Keeper>,
     daemon: Option<Daemon>,
     c_node: Option<Child>,
     /// How the Erlang modules name it.
@@ -87,12 +89,13 @@ impl System {
     pub(crate) fn start(kind: Kind, programs: &Programs, setup: &Setup) -> Result<Self, String> {
         let node = Node::of(Otp::V25).arg("-pa").arg(&programs.modules());
         let node = setup.erl.iter().fold(node, |node, argument| node.arg(argument)).start();
-        let mut system = Self { kind, node, daemon: None, c_node: None, term: String::new(), processes: Vec::new() };
+        let mut system =
+            Self { kind, node, keeper: None, daemon: None, c_node: None, term: String::new(), processes: Vec::new() };
         system.term = match kind {
-            Kind::Erluv => format!("{{erluv, '{}'}}", system.start_daemon(setup)),
+            Kind::Erluv => format!("{{erluv, '{}'}}", system.start_daemon(setup)?),
             Kind::App => {
                 system.node.eval("{ok, _} = application:ensure_all_started(erluv)")?;
-                let name = system.start_daemon(setup);
+                let name = system.start_daemon(setup)?;
                 system.node.wait_eval("erluv:nodes()", &format!("['{name}']"));
                 "app".to_owned()
             }
@@ -111,12 +114,13 @@ impl System {
         Ok(system)
     }
 
-    fn start_daemon(&mut self, setup: &Setup) -> String {
+    fn start_daemon(&mut self, setup: &Setup) -> Result<String, String> {
         let daemon = Daemon::of(&self.node).config(&setup.config).start();
+        self.keeper = Some(Keeper::of(daemon.main_pid())?);
         daemon.wait_connected(&self.node);
         let name = daemon.name().to_owned();
         self.daemon = Some(daemon);
-        name
+        Ok(name)
     }
 
     fn find_processes(&self) -> Vec<(&'static str, i32)> {
@@ -187,12 +191,35 @@ impl System {
 
     /// Ends it in good order.
     pub(crate) fn end(mut self) -> Result<(), String> {
+        drop(self.keeper.take());
         let code = self.daemon.as_mut().map_or(0, Daemon::terminate);
         self.node.stop();
         if let Some(mut c_node) = self.c_node.take() {
             c_node.wait().map_err(|error| format!("cnode: {error}"))?;
         }
         if code == 0 { Ok(()) } else { Err(format!("{}: erluv-main has ended with {code}", self.kind.name())) }
+    }
+}
+
+/// Ends a daemon when this program is ended from outside, without a chance to do so: a daemon without its node waits for
+/// it to come back. Nodes and the C program end by themselves.
+#[derive(Debug)]
+struct Keeper(Child);
+
+impl Keeper {
+    fn of(daemon: i32) -> Result<Self, String> {
+        let mut command = Command::new("sh");
+        command.args(["-c", "read -r _; kill \"$1\"", "sh", &daemon.to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().map(Self).map_err(|error| format!("sh: {error}"))
+    }
+}
+
+impl Drop for Keeper {
+    /// While the daemon lives: later its number may be another process's.
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
