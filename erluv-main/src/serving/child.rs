@@ -71,7 +71,9 @@ impl Serving {
             ToMain::Pong(_) => {}
             ToMain::Disconnected(reason) => {
                 log::warn!("{}: disconnected: {}", self.node.peer, crate::log::clean(reason.as_bytes()));
-                self.held = None;
+                if let Some(held) = self.held.take() {
+                    self.link.lost(&held.stream);
+                }
                 self.link.restart(shared.now, false);
             }
         }
