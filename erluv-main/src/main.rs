@@ -14,6 +14,7 @@ mod attendant;
 mod cookie;
 mod daemon;
 mod exit;
+mod explain;
 mod half;
 mod identity;
 mod launch;
@@ -42,9 +43,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use erluv_proto::ipc::About;
 use thiserror::Error;
 
-use args::{Args, ArgsError};
+use args::{Args, ArgsError, Command};
 use daemon::{Daemon, Reload};
-use identity::SystemAccounts;
+use identity::{Roles, SystemAccounts};
 use order::NodeIndex;
 use pid_file::PidFile;
 use policy::Policy;
@@ -113,7 +114,15 @@ fn start() -> Result<u8, Failure> {
     let prepared = sys::prepare_process()?;
     let args = Args::parse_from_env()?;
     let environment = Environment::of_process(prepared.environment)?;
-    let (settings, policies, plans) = configure(&args, &environment, prepared.descriptors)?;
+    let Configured { settings, roles, policies, plans } = configure(&args, &environment, prepared.descriptors)?;
+    match &args.command {
+        None => {}
+        Some(Command::Explain(wanted)) => {
+            log::answer(&explain::explain(wanted, &settings, &roles, &policies)?);
+            return Ok(exit::OK);
+        }
+        Some(Command::Exec(_)) => return Err(ArgsError::Usage("exec: not in this build".to_owned()).into()),
+    }
     if args.check {
         for node in &settings.nodes {
             cookie::read_cookie(&node.cookie_file, &node.cookie_trust)?;
@@ -131,10 +140,16 @@ fn start() -> Result<u8, Failure> {
     let journal = environment.vars.iter().any(|(name, _)| name == "JOURNAL_STREAM");
     log::init(args.foreground, args.verbose, journal).map_err(|error| Failure::System("log", error))?;
     let reload = move |servings: &mut [Serving]| reload(&args, &environment, prepared.descriptors, servings);
-    serve(Box::new(reload), (settings, policies, plans), starter).inspect_err(|error| ::log::error!("{error}"))
+    serve(Box::new(reload), settings, policies, plans, starter).inspect_err(|error| ::log::error!("{error}"))
 }
 
-type Configured = (Settings, Vec<Policy>, Vec<HalfPlan>);
+/// All that is decided by the configuration. The lists have an entry for each node.
+struct Configured {
+    settings: Settings,
+    roles: Vec<Roles>,
+    policies: Vec<Policy>,
+    plans: Vec<HalfPlan>,
+}
 
 /// All that is decided by the configuration, checked against this machine.
 ///
@@ -151,8 +166,11 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
     }
     let roles = identity::resolve(&settings, &SystemAccounts)?;
     let policies = policy::resolve(&settings, &roles)?;
-    for policy in &policies {
-        settings.warnings.extend(policy.lacks()?);
+    // Who wants to know what lacks is told, whatever it is.
+    if !matches!(args.command, Some(Command::Explain(_))) {
+        for policy in &policies {
+            settings.warnings.extend(policy.lacks()?);
+        }
     }
     let own = std::env::current_exe().map_err(|error| Failure::System("finding this program", error))?;
     let program = start_half::find_program(&own, environment.is_root())?;
@@ -175,12 +193,14 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
     }
     let mut said = BTreeSet::new();
     settings.warnings.retain(|warning| said.insert(warning.clone()));
-    Ok((settings, policies, plans))
+    Ok(Configured { settings, roles, policies, plans })
 }
 
 fn serve(
     reload: Reload,
-    (settings, policies, plans): Configured,
+    settings: Settings,
+    policies: Vec<Policy>,
+    plans: Vec<HalfPlan>,
     starter: Option<sys::Starter>,
 ) -> Result<u8, Failure> {
     let _pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose().map_err(Failure::PidFile)?;
@@ -214,7 +234,7 @@ fn serve(
 
 /// SIGHUP: a changed file is taken in, a bad one changes nothing. What runs keeps what it has.
 fn reload(args: &Args, environment: &Environment, descriptors: (u64, u64), servings: &mut [Serving]) {
-    let (settings, policies, _plans) = match configure(args, environment, descriptors) {
+    let Configured { settings, policies, .. } = match configure(args, environment, descriptors) {
         Ok(configured) => configured,
         Err(error) => return ::log::error!("not reloaded: {error}"),
     };

@@ -1,6 +1,6 @@
 //! A profile as a node may ask for it: who can be held by it, and what it puts into the environment.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -76,12 +76,6 @@ impl Held {
         };
         found.ok_or_else(|| refused("users", name.unwrap_or_default().as_bytes()))
     }
-
-    /// The users that may be asked for under it.
-    #[allow(dead_code, reason = "for who explains it")]
-    pub(super) fn users(&self) -> &[Member] {
-        &self.users
-    }
 }
 
 impl Member {
@@ -98,9 +92,8 @@ impl Member {
     }
 
     /// The same for who asks what a worker would get.
-    #[allow(dead_code, reason = "for who explains it")]
-    pub(super) fn variables(&self) -> impl Iterator<Item = &CString> {
-        self.env.iter().map(|added| &added.text)
+    pub(super) fn variables(&self) -> impl Iterator<Item = &CStr> {
+        self.env.iter().map(|added| added.text.as_c_str())
     }
 }
 

@@ -106,6 +106,13 @@ impl Policy {
         self.profiles.iter().map(|held| &*held.sandbox)
     }
 
+    /// What the profile at this place puts into the environment of its first user's workers.
+    pub(crate) fn added_environment(&self, place: usize) -> Vec<String> {
+        let user = self.profiles.get(place).and_then(|held| held.user(None).ok());
+        let variables = user.into_iter().flat_map(Member::variables);
+        variables.map(|text| clean(text.to_bytes())).collect()
+    }
+
     /// What this system lacks of the profiles that may do without, in words.
     ///
     /// # Errors
@@ -309,5 +316,7 @@ const fn exec_fails(errno: nix::errno::Errno) -> Failure {
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod option_tests;
+#[cfg(test)]
+mod profile_tests;
 #[cfg(test)]
 mod tests;
