@@ -10,7 +10,7 @@ use crate::args::Explain;
 use crate::identity::{Person, Roles};
 use crate::policy::Policy;
 use crate::sandbox::Sandbox;
-use crate::settings::{ConfigError, NodeSettings, Origins, ProfileSettings, Settings};
+use crate::settings::{ConfigError, NodeSettings, ProfileSettings, Settings};
 
 /// Where what no layer says comes from.
 const DEFAULT: &str = "default";
@@ -73,7 +73,7 @@ fn of_node(wanted: &Explain, node: &NodeSettings, roles: &Roles, policy: &Policy
                 (_, false) => "for who asks for it",
             };
             text.push_str(&format!("# Profile {name}, {asked}\n"));
-            text.push_str(&of_profile(profile, people, sandbox, &node.origins));
+            text.push_str(&of_profile(profile, people, sandbox, node));
             let env = policy.added_environment(place);
             let env = if env.is_empty() { "empty but for what is asked for".to_owned() } else { env.join(", ") };
             text.push_str(&format!("# environment: {env}\n\n"));
@@ -82,14 +82,19 @@ fn of_node(wanted: &Explain, node: &NodeSettings, roles: &Roles, policy: &Policy
     text
 }
 
-fn of_profile(profile: &ProfileSettings, people: &[Person], sandbox: &Sandbox, origins: &Origins) -> String {
-    let name = &profile.profile.name;
+fn of_profile(profile: &ProfileSettings, people: &[Person], sandbox: &Sandbox, node: &NodeSettings) -> String {
+    let (name, origins) = (&profile.profile.name, &node.origins);
     let mut text = format!("[profile.{name}]\n");
     let here = keys::keys(&sandbox.profile);
     for (key, value) in keys::identity(profile).into_iter().chain(keys::keys(&profile.profile)) {
-        let origin = origins.of(&format!("profile.{name}.{key}")).unwrap_or(DEFAULT);
+        let origin = match key.as_str() {
+            "wall_time" if profile.profile.wall.is_some() && profile.profile.wall == node.workers.max_time => {
+                format!("workers.max_time, {}", origins.of("workers.max_time").unwrap_or(DEFAULT))
+            }
+            key => origins.of(&format!("profile.{name}.{key}")).unwrap_or(DEFAULT).to_owned(),
+        };
         let changed = here.iter().any(|(other, reduced)| *other == key && *reduced != value);
-        let origin = if changed { format!("{origin}; missing on this system") } else { origin.to_owned() };
+        let origin = if changed { format!("{origin}; missing on this system") } else { origin };
         text.push_str(&line(&key, &value, &origin));
     }
     for what in &sandbox.missing {

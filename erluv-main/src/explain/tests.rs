@@ -18,7 +18,7 @@ fn said<'t>(text: &'t str, key: &str) -> &'t str {
 #[test]
 fn each_key_comes_with_its_layer() {
     let text = "kill_timeout = '7s'\n[workers]\nusers = ['worker', '1234:5']\nprofiles = ['default', 'x']\nmax = 5\n\
-                [profile.x]\nextends = 'default'\nnice = 5\nlimits.nofile = { soft = 1, hard = 2 }\n\
+                max_time = '5s'\n[profile.x]\nextends = 'default'\nnice = 5\nlimits.nofile = { soft = 1, hard = 2 }\n\
                 env = { HOME = true, LANG = 'C' }\ncgroup.cpu_max = 2";
     let text = answer(text, None, None).unwrap();
     assert!(said(&text, "max = 5 ").ends_with("  # /etc/erluv.conf"));
@@ -34,7 +34,7 @@ fn each_key_comes_with_its_layer() {
         ("cgroup.cpu_max = \"200%\"", "/etc/erluv.conf"),
         ("keyring = true", "profile.default, built-in profile"),
         ("on_missing = \"required\"", "default"),
-        ("wall_time: unlimited", "default"),
+        ("wall_time = \"5s\"", "workers.max_time, /etc/erluv.conf"),
     ] {
         assert!(said(x, key).ends_with(&format!("  # {origin}")), "{key}\n{x}");
     }
@@ -75,7 +75,7 @@ fn s74_what_this_system_lacks_stands_at_its_key() {
     let mut sandbox = Sandbox::of(profile.profile.clone(), true);
     sandbox.profile.namespaces.net = false;
     sandbox.missing = vec!["net: no\u{1b}".to_owned()];
-    let text = of_profile(profile, &[], &sandbox, &settings.nodes[0].origins);
+    let text = of_profile(profile, &[], &sandbox, &settings.nodes[0]);
     assert!(said(&text, "namespaces.net = true").ends_with("# built-in profile; missing on this system"), "{text}");
     assert!(said(&text, "missing on this system: net").ends_with("no\\x1b") || !text.contains('\u{1b}'), "{text}");
 }

@@ -65,6 +65,31 @@ impl Held {
         self.sandbox.profile.name.as_str()
     }
 
+    /// Whether what its mounts start from is there.
+    ///
+    /// # Errors
+    /// A root or the source of a bind that is not.
+    pub(super) fn check_paths(&self) -> Result<(), ConfigError> {
+        let profile = &self.sandbox.profile;
+        let Some(mounts) = &profile.mounts else { return Ok(()) };
+        let roots = mounts.root.iter().map(|root| ("root", root));
+        let binds = mounts.binds.iter();
+        let sources = binds.map(|bind| (if bind.writable { "bind" } else { "bind_read_only" }, &bind.source));
+        for (key, path) in roots.chain(sources) {
+            let found = std::fs::metadata(Path::new(std::ffi::OsStr::from_bytes(path.to_bytes())));
+            let wrong = |what: String| {
+                let key = format!("profile.{}.mounts.{key}", profile.name);
+                Err(ConfigError::rule(&key, format!("{path:?}: {what}: make it, or name another")))
+            };
+            match found {
+                Ok(about) if key == "root" && !about.is_dir() => return wrong("not a folder".to_owned()),
+                Ok(_) => {}
+                Err(error) => return wrong(error.kind().to_string()),
+            }
+        }
+        Ok(())
+    }
+
     /// The user of that name, the first where none is named.
     ///
     /// # Errors

@@ -116,8 +116,9 @@ impl Policy {
     /// What this system lacks of the profiles that may do without, in words.
     ///
     /// # Errors
-    /// Where a profile may not do without (S-74).
+    /// Where a profile may not do without (S-74), or its mounts start from what is not there.
     pub(crate) fn lacks(&self) -> Result<Vec<String>, ConfigError> {
+        self.profiles.iter().try_for_each(Held::check_paths)?;
         let mut lacks = Vec::new();
         for Sandbox { profile, missing, .. } in self.sandboxes() {
             let key = format!("profile.{}", profile.name);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::tests::{launch, order, policy, rule};
 use super::*;
 use crate::settings::LimitName;
+use crate::settings::scenarios::settings;
 
 /// A policy with three profiles and two users.
 const RULES: &str = "[workers]\nusers = ['worker', 'nobody']\nprofiles = ['default', 'x', 'own']\n\
@@ -110,7 +111,8 @@ fn s44_starts_have_a_rate_and_refusals_do_not_count() {
 #[test]
 fn s26_a_profile_adds_to_the_environment_what_it_names() {
     let rules = "[workers]\nusers = ['worker', '1234:5']\npath = '/bin:/usr/bin'\n[profile.default.env]\nPATH = true\n\
-                 HOME = true\nUSER = true\nLOGNAME = true\nSHELL = true\nTERM = true\nLANG = 'C'\nEMPTY = ''\nLD_X = 'y'";
+                 HOME = true\nUSER = true\nLOGNAME = true\nSHELL = true\nTERM = true\nLANG = 'C'\nEMPTY = ''\n\
+                 LD_X = 'y'";
     let policy = policy(0, rules);
     let env = |user: &str, launch: Launch| {
         let order = order(&policy, Launch { user: Some(user.to_owned()), ..launch }).unwrap();
@@ -168,10 +170,26 @@ fn s74_what_a_profile_may_do_without_is_told_and_what_it_may_not_is_an_error() {
     assert_eq!(told, ["profile.default: this system lacks: keyring", "profile.default: this system lacks: seccomp"]);
     let error = lacks("[workers]\nprofiles = ['default', 'strict']", &["landlock", "net"]).unwrap_err();
     assert!(error.starts_with("profile.strict: this system lacks: landlock; net: set on_missing"), "{error}");
-    assert_eq!(
-        lacks("[workers]\nprofile = 'strict'\n[profile.strict]\non_missing = 'best_effort'", &["x"]).unwrap().len(),
-        1
-    );
+    let best_effort = "[workers]\nprofile = 'strict'\n[profile.strict]\non_missing = 'best_effort'";
+    assert_eq!(lacks(best_effort, &["x"]).unwrap().len(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_mounts_start_from_has_to_be_there() {
+    let check = |keys: &str| {
+        let text = format!("[profile.default.mounts]\n{keys}");
+        let mut policy = policy(0, &text);
+        // Whether this system could mount them is not the question here.
+        let profile = &mut Rc::get_mut(&mut policy.profiles[0].sandbox).unwrap().profile;
+        profile.mounts = settings(0, &text).unwrap().nodes[0].workers.profiles[0].profile.mounts.clone();
+        policy.profiles[0].check_paths().map_err(|error| error.to_string())
+    };
+    assert_eq!(check("bind = ['/usr', '/dev/null']\nbind_read_only = '/etc:/x'\nhidden = ['/none']"), Ok(()));
+    let told = check("bind = ['/none/such:/usr']").unwrap_err();
+    assert!(told.starts_with("profile.default.mounts.bind: \"/none/such\": entity not found: make it"), "{told}");
+    assert!(check("bind_read_only = '/none'").unwrap_err().starts_with("profile.default.mounts.bind_read_only: "));
+    assert!(check("root = '/dev/null'").unwrap_err().starts_with("profile.default.mounts.root: "));
 }
 
 #[cfg(target_os = "linux")]

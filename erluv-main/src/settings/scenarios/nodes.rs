@@ -92,7 +92,8 @@ fn profiles_that_may_be_asked_for_are_listed_and_the_default_is_among_them() {
 
 #[test]
 fn every_key_of_the_workers_is_taken() {
-    let text = "[workers]\nusers = ['u', '5:6']\ngroups = ['g']\nallow_root = true\nmin_uid = 7\nmax = 8\nmax_per_user = 9\n\
+    let text = "[workers]\nusers = ['u', '5:6']\ngroups = ['g']\nallow_root = true\nmin_uid = 7\nmax = 8\n\
+                max_per_user = 9\n\
                 max_per_profile = 10\nstarts_per_second = 11\nmax_time = '12s'\nprograms = '/p'\npin = true\n\
                 shell = false\nfolders = ['/f/**']\nenv = 'E'\npath = '/a:/b'\nmax_args_bytes = 256\nnice_min = -1";
     let workers = settings(0, text).unwrap().nodes[0].workers.clone();
