@@ -8,9 +8,11 @@ mod policy;
 
 use crate::args::Explain;
 use crate::identity::{Person, Roles};
+use crate::log::clean;
 use crate::policy::Policy;
 use crate::sandbox::Sandbox;
-use crate::settings::{ConfigError, NodeSettings, ProfileSettings, Settings};
+use crate::settings::{CgroupUse, ConfigError, NodeSettings, ProfileSettings, Settings};
+use crate::tree;
 
 /// Where what no layer says comes from.
 const DEFAULT: &str = "default";
@@ -44,7 +46,7 @@ pub(crate) fn explain(
         for (key, value) in policy::node_keys(node, roles) {
             text.push_str(&line(&key, &value, node.origins.of(&key).unwrap_or(DEFAULT)));
         }
-        text.push_str(&of_node(wanted, node, roles, policy));
+        text.push_str(&of_node(wanted, node, roles, policy, settings.cgroup));
     }
     if text.is_empty() {
         let names = settings.nodes.iter().map(|node| node.peer.as_str()).collect::<Vec<_>>().join(", ");
@@ -56,7 +58,7 @@ pub(crate) fn explain(
     Ok(text.trim_end().to_owned())
 }
 
-fn of_node(wanted: &Explain, node: &NodeSettings, roles: &Roles, policy: &Policy) -> String {
+fn of_node(wanted: &Explain, node: &NodeSettings, roles: &Roles, policy: &Policy, cgroup: CgroupUse) -> String {
     let mut text = "\n[workers]\n".to_owned();
     for (key, value) in policy::keys(&node.workers) {
         let origin = node.origins.of(&format!("workers.{key}")).unwrap_or(DEFAULT);
@@ -74,6 +76,9 @@ fn of_node(wanted: &Explain, node: &NodeSettings, roles: &Roles, policy: &Policy
             };
             text.push_str(&format!("# Profile {name}, {asked}\n"));
             text.push_str(&of_profile(profile, people, sandbox, node));
+            for what in tree::foresee(crate::use_cgroup(cgroup), &profile.profile.cgroup) {
+                text.push_str(&format!("# missing as seen from here: {}\n", clean(what.as_bytes())));
+            }
             let env = policy.added_environment(place);
             let env = if env.is_empty() { "empty but for what is asked for".to_owned() } else { env.join(", ") };
             text.push_str(&format!("# environment: {env}\n\n"));
@@ -98,7 +103,7 @@ fn of_profile(profile: &ProfileSettings, people: &[Person], sandbox: &Sandbox, n
         text.push_str(&line(&key, &value, &origin));
     }
     for what in &sandbox.missing {
-        text.push_str(&format!("# missing on this system: {}\n", crate::log::clean(what.as_bytes())));
+        text.push_str(&format!("# missing on this system: {}\n", clean(what.as_bytes())));
     }
     for (place, person) in people.iter().enumerate() {
         let default = if place == 0 { " (who asks for none)" } else { "" };

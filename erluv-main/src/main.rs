@@ -4,13 +4,14 @@
 //!
 //! The start is a fixed ritual, below, from the arguments to the loop. [`daemon`] is the loop, [`serving`] one node and
 //! its child, [`link`] the way to the node, [`half`] the child as a process, [`attendant`] what main says in its place.
-//! [`settings`] and [`policy`] are what root has laid down, [`workers`] what runs, [`launch`] and [`sys`] how it is
-//! started.
+//! [`settings`] and [`policy`] are what root has laid down, [`privileges`] what main keeps of root's, [`workers`] what
+//! runs, [`launch`] and [`sys`] how it is started.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 
 mod args;
 mod attendant;
+mod audit;
 mod cookie;
 mod daemon;
 mod exit;
@@ -24,6 +25,7 @@ mod notify;
 mod order;
 mod pid_file;
 mod policy;
+mod privileges;
 mod sandbox;
 mod serving;
 mod settings;
@@ -49,9 +51,10 @@ use identity::{Roles, SystemAccounts};
 use order::NodeIndex;
 use pid_file::PidFile;
 use policy::Policy;
+use privileges::Needs;
 use serving::Serving;
 use settings::CgroupUse;
-use settings::{ConfigError, Environment, Settings};
+use settings::{ConfigError, Environment, SandboxNeed, Settings};
 use start_half::{Become, HalfPlan, StartError};
 use tree::{TreeError, Trees, UseCgroup};
 use workers::Workers;
@@ -74,6 +77,11 @@ enum Failure {
     Child(#[from] StartError),
     #[error(transparent)]
     Tree(#[from] TreeError),
+    #[error(
+        "profile.{0}: this system lacks: {1}: set on_missing = \"best_effort\" to do without, or take the profile out of \
+         workers.profiles"
+    )]
+    Lacks(String, String),
     #[error("pid_file: {0}")]
     PidFile(std::io::Error),
     #[error("random numbers: {0}")]
@@ -87,7 +95,8 @@ impl Failure {
         match self {
             Self::Args(error) => error.exit_code(),
             Self::Prepare(sys::PrepareError::SetId) => exit::NOPERM,
-            Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) => exit::CONFIG,
+            Self::Child(StartError::SelfTest(_)) => exit::OSERR,
+            Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) | Self::Lacks(..) => exit::CONFIG,
             Self::Prepare(_) | Self::PidFile(_) | Self::Random(_) | Self::System(..) => exit::OSERR,
         }
     }
@@ -114,7 +123,7 @@ fn start() -> Result<u8, Failure> {
     let prepared = sys::prepare_process()?;
     let args = Args::parse_from_env()?;
     let environment = Environment::of_process(prepared.environment)?;
-    let Configured { settings, roles, policies, plans } = configure(&args, &environment, prepared.descriptors)?;
+    let Configured { mut settings, roles, policies, plans } = configure(&args, &environment, prepared.descriptors)?;
     match &args.command {
         None => {}
         Some(Command::Explain(wanted)) => {
@@ -124,6 +133,16 @@ fn start() -> Result<u8, Failure> {
         Some(Command::Exec(_)) => return Err(ArgsError::Usage("exec: not in this build".to_owned()).into()),
     }
     if args.check {
+        let lacks = policies.iter().flat_map(Policy::sandboxes).map(|sandbox| &sandbox.profile).flat_map(|profile| {
+            let lacks = tree::foresee(use_cgroup(settings.cgroup), &profile.cgroup);
+            let so = match profile.need {
+                SandboxNeed::Required => ": started like this, erluv-main ends (on_missing = \"required\")",
+                SandboxNeed::BestEffort => "",
+            };
+            lacks.into_iter().map(move |what| format!("profile.{}: {what}{so}", profile.name))
+        });
+        let lacks = lacks.collect::<Vec<_>>();
+        settings.warnings.extend(lacks);
         for node in &settings.nodes {
             cookie::read_cookie(&node.cookie_file, &node.cookie_trust)?;
         }
@@ -139,8 +158,20 @@ fn start() -> Result<u8, Failure> {
     };
     let journal = environment.vars.iter().any(|(name, _)| name == "JOURNAL_STREAM");
     log::init(args.foreground, args.verbose, journal).map_err(|error| Failure::System("log", error))?;
-    let reload = move |servings: &mut [Serving]| reload(&args, &environment, prepared.descriptors, servings);
+    let needs = Needs::of(&settings);
+    keep_only(&needs)?;
+    let reload = move |servings: &mut [Serving], workers: &mut Workers| {
+        reload(&args, &environment, prepared.descriptors, &needs, servings, workers);
+    };
     serve(Box::new(reload), settings, policies, plans, starter).inspect_err(|error| ::log::error!("{error}"))
+}
+
+/// From here on main can do what its configuration needs, and no more.
+fn keep_only(needs: &Needs) -> Result<(), Failure> {
+    for lacking in privileges::keep_only(needs).map_err(|error| Failure::System("giving capabilities up", error))? {
+        ::log::warn!("main was started without {lacking}");
+    }
+    Ok(())
 }
 
 /// All that is decided by the configuration. The lists have an entry for each node.
@@ -207,14 +238,15 @@ fn serve(
     for warning in &settings.warnings {
         ::log::warn!("{warning}");
     }
-    let trees = Trees::open(match settings.cgroup {
-        CgroupUse::Auto => UseCgroup::Auto,
-        CgroupUse::Required => UseCgroup::Required,
-        CgroupUse::Never => UseCgroup::Never,
-    })?;
-    let workers = Workers::new(trees, FIRST_WORKER);
+    let mut workers = Workers::new(Trees::open(use_cgroup(settings.cgroup))?, FIRST_WORKER);
+    provide(&policies, &mut workers)?;
     if settings.euid == 0 && settings.nodes.iter().any(|node| node.chroot == Path::new(settings::MADE_CHROOT)) {
         start_half::make_chroot(Path::new(settings::MADE_CHROOT)).map_err(|error| Failure::System("chroot", error))?;
+    }
+    for (node, plan) in settings.nodes.iter().zip(&plans) {
+        if node.sandbox == SandboxNeed::Required {
+            start_half::self_test(plan)?;
+        }
     }
     ::log::info!("erluv-main {} starts; {}", env!("CARGO_PKG_VERSION"), workers.about());
     let now = Instant::now();
@@ -232,16 +264,53 @@ fn serve(
     Ok(code)
 }
 
+const fn use_cgroup(setting: CgroupUse) -> UseCgroup {
+    match setting {
+        CgroupUse::Auto => UseCgroup::Auto,
+        CgroupUse::Required => UseCgroup::Required,
+        CgroupUse::Never => UseCgroup::Never,
+    }
+}
+
+/// Has control groups count what profiles limit. What a profile may do without is said in the log (S-74).
+fn provide(policies: &[Policy], workers: &mut Workers) -> Result<(), Failure> {
+    for profile in policies.iter().flat_map(Policy::sandboxes).map(|sandbox| &sandbox.profile) {
+        let lacks = workers.provide(&profile.cgroup);
+        if profile.need == SandboxNeed::Required && !lacks.is_empty() {
+            return Err(Failure::Lacks(profile.name.to_string(), lacks.join("; ")));
+        }
+        for what in lacks {
+            ::log::warn!("profile.{}: this system lacks: {what}", profile.name);
+        }
+    }
+    Ok(())
+}
+
 /// SIGHUP: a changed file is taken in, a bad one changes nothing. What runs keeps what it has.
-fn reload(args: &Args, environment: &Environment, descriptors: (u64, u64), servings: &mut [Serving]) {
+fn reload(
+    args: &Args,
+    environment: &Environment,
+    descriptors: (u64, u64),
+    needs: &Needs,
+    servings: &mut [Serving],
+    workers: &mut Workers,
+) {
     let Configured { settings, policies, .. } = match configure(args, environment, descriptors) {
         Ok(configured) => configured,
         Err(error) => return ::log::error!("not reloaded: {error}"),
     };
+    let more = Needs::of(&settings).beyond(needs);
+    if !more.is_empty() {
+        let more = more.join(", ");
+        return ::log::error!("not reloaded: it needs {more}, which main gave up at its start: restart erluv for that");
+    }
     let names = |node: &settings::NodeSettings| (node.peer.clone(), node.own.clone());
     let served = servings.iter().map(|serving| names(serving.node()));
     if !served.eq(settings.nodes.iter().map(names)) {
         return ::log::error!("not reloaded: the nodes or our names have changed: restart erluv for that");
+    }
+    if let Err(error) = provide(&policies, workers) {
+        return ::log::error!("not reloaded: {error}");
     }
     for (serving, (node, policy)) in servings.iter_mut().zip(settings.nodes.into_iter().zip(policies)) {
         serving.reload(node, policy);

@@ -84,7 +84,8 @@ impl Held {
             match found {
                 Ok(about) if key == "root" && !about.is_dir() => return wrong("not a folder".to_owned()),
                 Ok(_) => {}
-                Err(error) => return wrong(error.kind().to_string()),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return wrong("is not there".to_owned()),
+                Err(error) => return wrong(error.to_string()),
             }
         }
         Ok(())

@@ -187,7 +187,7 @@ fn what_mounts_start_from_has_to_be_there() {
     };
     assert_eq!(check("bind = ['/usr', '/dev/null']\nbind_read_only = '/etc:/x'\nhidden = ['/none']"), Ok(()));
     let told = check("bind = ['/none/such:/usr']").unwrap_err();
-    assert!(told.starts_with("profile.default.mounts.bind: \"/none/such\": entity not found: make it"), "{told}");
+    assert!(told.starts_with("profile.default.mounts.bind: \"/none/such\": is not there: make it"), "{told}");
     assert!(check("bind_read_only = '/none'").unwrap_err().starts_with("profile.default.mounts.bind_read_only: "));
     assert!(check("root = '/dev/null'").unwrap_err().starts_with("profile.default.mounts.root: "));
 }
