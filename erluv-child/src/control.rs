@@ -12,6 +12,7 @@ use rustix::net::SendFlags;
 
 /// What a read of the control socket brought.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub(crate) enum Received {
     /// A frame and its descriptors, as many as it asks for.
     Frame(ToChild, Vec<OwnedFd>),

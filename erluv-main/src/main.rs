@@ -11,6 +11,7 @@
 
 mod args;
 mod attendant;
+mod audit;
 mod cookie;
 mod daemon;
 mod exit;
@@ -34,6 +35,7 @@ mod tree;
 mod worker;
 mod workers;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -49,7 +51,7 @@ use pid_file::PidFile;
 use policy::Policy;
 use serving::Serving;
 use settings::CgroupUse;
-use settings::{ConfigError, Environment, Settings};
+use settings::{ConfigError, Environment, SandboxNeed, Settings};
 use start_half::{Become, HalfPlan, StartError};
 use tree::{TreeError, Trees, UseCgroup};
 use workers::Workers;
@@ -72,6 +74,8 @@ enum Failure {
     Child(#[from] StartError),
     #[error(transparent)]
     Tree(#[from] TreeError),
+    #[error("profile {0}: {1} (required = true)")]
+    Lacks(String, String),
     #[error("pid_file: {0}")]
     PidFile(std::io::Error),
     #[error("random numbers: {0}")]
@@ -85,7 +89,7 @@ impl Failure {
         match self {
             Self::Args(error) => error.exit_code(),
             Self::Prepare(sys::PrepareError::SetId) => exit::NOPERM,
-            Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) => exit::CONFIG,
+            Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) | Self::Lacks(..) => exit::CONFIG,
             Self::Prepare(_) | Self::PidFile(_) | Self::Random(_) | Self::System(..) => exit::OSERR,
         }
     }
@@ -112,8 +116,14 @@ fn start() -> Result<u8, Failure> {
     let prepared = sys::prepare_process()?;
     let args = Args::parse_from_env()?;
     let environment = Environment::of_process(prepared.environment)?;
-    let (settings, policies, plans) = configure(&args, &environment, prepared.descriptors)?;
+    let (mut settings, policies, plans) = configure(&args, &environment, prepared.descriptors)?;
     if args.check {
+        let lacks = policies.iter().flat_map(Policy::sandboxes).map(|sandbox| &sandbox.profile).flat_map(|profile| {
+            let lacks = tree::foresee(use_cgroup(settings.cgroup), &profile.cgroup);
+            lacks.into_iter().map(|what| format!("profile {}: {what}", profile.name))
+        });
+        let lacks = lacks.collect::<Vec<_>>();
+        settings.warnings.extend(lacks);
         for node in &settings.nodes {
             cookie::read_cookie(&node.cookie_file, &node.cookie_trust)?;
         }
@@ -129,7 +139,9 @@ fn start() -> Result<u8, Failure> {
     };
     let journal = environment.vars.iter().any(|(name, _)| name == "JOURNAL_STREAM");
     log::init(args.foreground, args.verbose, journal).map_err(|error| Failure::System("log", error))?;
-    let reload = move |servings: &mut [Serving]| reload(&args, &environment, prepared.descriptors, servings);
+    let reload = move |servings: &mut [Serving], workers: &mut Workers| {
+        reload(&args, &environment, prepared.descriptors, servings, workers);
+    };
     serve(Box::new(reload), (settings, policies, plans), starter).inspect_err(|error| ::log::error!("{error}"))
 }
 
@@ -141,13 +153,18 @@ type Configured = (Settings, Vec<Policy>, Vec<HalfPlan>);
 fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) -> Result<Configured, Failure> {
     let mut settings = settings::load(args, environment)?;
     for node in &mut settings.nodes {
-        node.workers.profile.keep_descriptors(descriptors);
+        for profile in &mut node.workers.profiles {
+            profile.profile.keep_descriptors(descriptors);
+        }
     }
     if !sys::CAN_FORBID_NEW_PRIVILEGES {
         settings.warnings.push("no_new_privs: this system cannot keep a worker from set-user-id programs".to_owned());
     }
     let roles = identity::resolve(&settings, &SystemAccounts)?;
     let policies = policy::resolve(&settings, &roles)?;
+    for policy in &policies {
+        settings.warnings.extend(policy.lacks()?);
+    }
     let own = std::env::current_exe().map_err(|error| Failure::System("finding this program", error))?;
     let program = start_half::find_program(&own, environment.is_root())?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -158,6 +175,7 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
             main_user: roles.main_user.clone(),
             child_user: roles.child_user().to_owned(),
             worker_users: roles.worker_users(),
+            profiles: node.workers.profiles.iter().map(|profile| profile.profile.name.to_string()).collect(),
             max_workers: node.workers.max,
             started,
             cookie: None,
@@ -166,6 +184,8 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
             roles.child.as_ref().map(|child| Become { user: &child.name, gid: child.gid, chroot: &node.chroot });
         plans.push(HalfPlan::new(&program, becomes, about)?);
     }
+    let mut said = BTreeSet::new();
+    settings.warnings.retain(|warning| said.insert(warning.clone()));
     Ok((settings, policies, plans))
 }
 
@@ -178,12 +198,8 @@ fn serve(
     for warning in &settings.warnings {
         ::log::warn!("{warning}");
     }
-    let trees = Trees::open(match settings.cgroup {
-        CgroupUse::Auto => UseCgroup::Auto,
-        CgroupUse::Required => UseCgroup::Required,
-        CgroupUse::Never => UseCgroup::Never,
-    })?;
-    let workers = Workers::new(trees, FIRST_WORKER);
+    let mut workers = Workers::new(Trees::open(use_cgroup(settings.cgroup))?, FIRST_WORKER);
+    provide(&policies, &mut workers)?;
     if settings.euid == 0 && settings.nodes.iter().any(|node| node.chroot == Path::new(settings::MADE_CHROOT)) {
         start_half::make_chroot(Path::new(settings::MADE_CHROOT)).map_err(|error| Failure::System("chroot", error))?;
     }
@@ -203,9 +219,39 @@ fn serve(
     Ok(code)
 }
 
+const fn use_cgroup(setting: CgroupUse) -> UseCgroup {
+    match setting {
+        CgroupUse::Auto => UseCgroup::Auto,
+        CgroupUse::Required => UseCgroup::Required,
+        CgroupUse::Never => UseCgroup::Never,
+    }
+}
+
+/// Has control groups count what profiles limit. What a profile may do without is said in the log (S-74).
+fn provide(policies: &[Policy], workers: &mut Workers) -> Result<(), Failure> {
+    for profile in policies.iter().flat_map(Policy::sandboxes).map(|sandbox| &sandbox.profile) {
+        let lacks = workers.provide(&profile.cgroup);
+        if profile.need == SandboxNeed::Required && !lacks.is_empty() {
+            return Err(Failure::Lacks(profile.name.to_string(), lacks.join("; ")));
+        }
+        for what in lacks {
+            ::log::warn!("profile {}: {what}", profile.name);
+        }
+    }
+    Ok(())
+}
+
 /// SIGHUP: a changed file is taken in, a bad one changes nothing. What runs keeps what it has.
-fn reload(args: &Args, environment: &Environment, descriptors: (u64, u64), servings: &mut [Serving]) {
-    let (settings, policies, _plans) = match configure(args, environment, descriptors) {
+fn reload(
+    args: &Args,
+    environment: &Environment,
+    descriptors: (u64, u64),
+    servings: &mut [Serving],
+    workers: &mut Workers,
+) {
+    let configured = configure(args, environment, descriptors)
+        .and_then(|configured| provide(&configured.1, workers).map(|()| configured));
+    let (settings, policies, _plans) = match configured {
         Ok(configured) => configured,
         Err(error) => return ::log::error!("not reloaded: {error}"),
     };

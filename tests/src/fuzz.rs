@@ -141,7 +141,7 @@ pub fn handshake(data: &[u8]) {
     ) else {
         panic_with("the names of the harness are valid", data)
     };
-    let (mut state, _) = Handshake::start(&own, &peer, Creation::from_random(1), 0xdead_beef);
+    let (mut state, _) = Handshake::start(&own, &peer, Creation::from_random(1), 0xdead_beef, true);
     let mut stream = data;
     let mut digests = 0u32;
     while let Ok(Some((frame, used))) = handshake::next(stream) {

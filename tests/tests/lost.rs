@@ -174,3 +174,21 @@ fn several_can_serve_one_node() {
     meet(&node, &two);
     assert_eq!(node.eval_ok("length(nodes(hidden))"), "2");
 }
+
+#[test]
+fn a_second_of_the_same_name_waits_until_the_first_is_gone() {
+    for otp in Otp::all() {
+        let (node, first) = pair(otp, "");
+        let second = Daemon::of(&node).start();
+        second.wait_log("the node is connected with another erluv of our name");
+        // The first has lost nothing.
+        node.eval_ok("{ok, P, _} = gen_server:call({erluv, E}, {run, [\"/bin/sleep\", \"1000\"], [{owner, none}]})");
+        node.eval_ok("monitor_node(E, true)");
+        assert_eq!(node.eval_ok("receive {nodedown, E} -> down after 2000 -> up end"), "up");
+        assert_eq!(first.worker_pids().len(), 1);
+        first.signal(nix::sys::signal::Signal::SIGKILL);
+        second.wait_connected(&node);
+        assert_eq!(node.eval_ok("receive {nodedown, E} -> down end"), "down");
+        assert_eq!(node.eval_ok("gen_server:call({erluv, E}, workers)"), "[]");
+    }
+}

@@ -300,6 +300,7 @@ fn worker(launched: Launched, pipes: Vec<OwnedFd>, pending: Pending, now: Instan
         watcher: (telling.monitor && !telling.link).then(|| from.clone()),
         telling,
         user: Some(launched.user).filter(|user| !user.is_empty()),
+        profile: launched.profile,
         command: pending.command,
         started: super::unix_now(),
         kill_timeout: pending.kill_timeout,

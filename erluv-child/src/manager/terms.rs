@@ -164,6 +164,7 @@ fn map(pairs: impl IntoIterator<Item = (&'static str, Term)>) -> Term {
 pub(crate) fn info(hello: &Hello, peer: &NodeName, running: usize, now: u64) -> Term {
     let about = &hello.about;
     let users = about.worker_users.iter().map(|user| binary(user.as_bytes())).collect::<Vec<_>>();
+    let profiles = about.profiles.iter().map(|profile| binary(profile.as_bytes())).collect::<Vec<_>>();
     let limits = map([
         ("workers", number(u64::from(about.max_workers))),
         ("frame", number(u64::from(hello.max_frame))),
@@ -176,6 +177,7 @@ pub(crate) fn info(hello: &Hello, peer: &NodeName, running: usize, now: u64) -> 
         ("main_user", binary(about.main_user.as_bytes())),
         ("child_user", binary(about.child_user.as_bytes())),
         ("worker_users", List::from(users).into()),
+        ("profiles", List::from(profiles).into()),
         ("running", number(running as u64)),
         ("limits", limits),
         ("started", number(about.started)),
@@ -195,6 +197,7 @@ pub(crate) fn worker(worker: &Worker, pid: &[u8]) -> Term {
         ("pid", remote(pid)),
         ("os_pid", number(u64::from(worker.os_pid))),
         ("user", worker.user.as_ref().map_or_else(|| atom("default"), |user| binary(user.as_bytes()))),
+        ("profile", binary(worker.profile.as_bytes())),
         ("command", binary(worker.command.as_bytes())),
         ("owner", worker.owner.as_deref().map_or_else(|| atom("none"), remote)),
         ("started", number(worker.started)),

@@ -78,6 +78,7 @@ pub(crate) struct Worker {
     pub(crate) watcher: Option<Bytes>,
     pub(crate) telling: Telling,
     pub(crate) user: Option<String>,
+    pub(crate) profile: String,
     pub(crate) command: String,
     /// Seconds since 1970.
     pub(crate) started: u64,

@@ -16,6 +16,7 @@ use erluv_proto::dist::{Cookie, Handshake, HandshakeError, MAX_HANDSHAKE_FRAME, 
 use erluv_proto::ids::{Creation, NodeName};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
 
 use crate::cookie::CookieFileError;
@@ -102,6 +103,8 @@ pub(crate) struct Link {
     /// Addresses of the node's host that were not tried yet.
     addresses: VecDeque<SocketAddr>,
     deadline: Option<Instant>,
+    /// The node may not have noticed yet that our last connection is gone.
+    lingers: bool,
     token: Token,
 }
 
@@ -109,12 +112,26 @@ impl Link {
     /// A link that makes its first attempt at once.
     pub(crate) fn new(way: Way, token: Token, now: Instant) -> Self {
         let backoff = Backoff::default();
-        Self { way, stage: Stage::Resting(now), backoff, addresses: VecDeque::new(), deadline: None, token }
+        Self {
+            way,
+            stage: Stage::Resting(now),
+            backoff,
+            addresses: VecDeque::new(),
+            deadline: None,
+            lingers: false,
+            token,
+        }
     }
 
     /// Other settings, from the next attempt on.
     pub(crate) fn set_way(&mut self, way: Way) {
         self.way = way;
+    }
+
+    /// The connection is about to be given up. Where it was not the node that closed it, the node may still have it
+    /// when we come back, and has to be told then that it is ours.
+    pub(crate) fn lost(&mut self, stream: &TcpStream) {
+        self.lingers = !is_closed_by_peer(stream);
     }
 
     /// The connection is lost: the next attempt comes after a pause, or at once where `at_once`.
@@ -262,7 +279,8 @@ impl Link {
                     let mut challenge = [0; 4];
                     getrandom::fill(&mut challenge).map_err(LinkError::Random)?;
                     let challenge = u32::from_ne_bytes(challenge);
-                    let (shake, first) = Handshake::start(&self.way.own, &self.way.peer, creation, challenge);
+                    let (shake, first) =
+                        Handshake::start(&self.way.own, &self.way.peer, creation, challenge, self.lingers);
                     let (frame, out) = (FrameIn::default(), first.into());
                     self.stage = Stage::Shaking { stream, shake, frame, out };
                 }
@@ -368,6 +386,17 @@ fn connected(stream: &TcpStream) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the other side has closed its direction; nothing is read.
+fn is_closed_by_peer(stream: &TcpStream) -> bool {
+    #[cfg(target_os = "linux")]
+    const CLOSED: PollFlags = PollFlags::RDHUP;
+    #[cfg(not(target_os = "linux"))]
+    const CLOSED: PollFlags = PollFlags::HUP;
+    let mut polled = [PollFd::new(stream, CLOSED)];
+    let asked = poll(&mut polled, Some(&Timespec::default()));
+    asked.is_ok() && polled.iter().any(|polled| polled.revents().intersects(CLOSED | PollFlags::HUP | PollFlags::ERR))
 }
 
 fn is_close(error: &io::Error) -> bool {

@@ -191,6 +191,7 @@ impl Serving {
     /// Main shuts the connection the moment that child is lost: the node sees links and monitors break (S-21).
     fn cut(&mut self, shared: &Shared<'_>) {
         if let Some(held) = self.held.take() {
+            self.link.lost(&held.stream);
             // An error here means that it is shut already.
             let _ = held.stream.shutdown(Shutdown::Both);
         }

@@ -76,6 +76,7 @@ impl Serving {
             Ok(true) => self.event(Event::Ordered, shared),
             Err(error) => {
                 log::warn!("{}: disconnected while there is no child: {error}", self.node.peer);
+                self.link.lost(stream);
                 self.held = None;
                 self.link.restart(shared.now, false);
             }

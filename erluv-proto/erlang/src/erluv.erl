@@ -38,7 +38,7 @@
     | {executable, string() | binary()} | {cd, string() | binary()}
     | {env, [string() | binary() | clear | {string() | binary(), string() | binary() | false}]}
     | {kill, string() | binary()} | {kill_timeout, Seconds :: non_neg_integer()}
-    | {group, 0} | {user, string() | binary()} | {nice, -20..20} | {success_exit_code, 0..255}
+    | {group, 0} | {user, string() | binary()} | {profile, atom() | string() | binary()} | {nice, -20..20} | {success_exit_code, 0..255}
     | {stdin, null | close | string() | binary()} | {stdout | stderr, output()}
     | {stdout | stderr, string() | binary(), [append | {mode, non_neg_integer()}]}
     | {pty, [{atom(), boolean() | non_neg_integer()}]} | {winsz, {pos_integer(), pos_integer()}} | {debug, 0..10}

@@ -31,7 +31,7 @@
 
 %% The daemon's own options, which pass as they are: it checks them.
 -define(PASSED, [
-    cd, executable, kill, nice, user, winsz, window, lines, arg0, umask, limits, timeout, on_nodedown, owner, report,
+    cd, executable, kill, nice, user, profile, winsz, window, lines, arg0, umask, limits, timeout, on_nodedown, owner, report,
     success_exit_code
 ]).
 

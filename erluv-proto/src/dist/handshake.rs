@@ -28,6 +28,12 @@ pub enum HandshakeError {
         "handshake: the node answers nok: it has our name or is connecting to it, try again or choose another name"
     )]
     Nok,
+    /// Status `alive`, and the connection that the node has is none of ours.
+    #[error(
+        "handshake: the node is connected with another erluv of our name: give each its own (name or prefix), or stop \
+         the other"
+    )]
+    Taken,
     /// Status `not_allowed`.
     #[error("handshake: the node does not allow our name: add it to what net_kernel:allow/1 has there")]
     NotAllowed,
@@ -80,7 +86,7 @@ pub enum Progress {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Status,
+    Status { replaces: bool },
     Challenge,
     Ack { flags: u64, creation: u32 },
     Over,
@@ -89,7 +95,7 @@ enum State {
 impl State {
     const fn words(self) -> &'static str {
         match self {
-            Self::Status => "waiting for its status",
+            Self::Status { .. } => "waiting for its status",
             Self::Challenge => "waiting for its challenge",
             Self::Ack { .. } => "waiting for its proof",
             Self::Over => "the handshake is over",
@@ -107,7 +113,14 @@ pub struct Handshake {
 
 impl Handshake {
     /// Begins: the first frame to send has its length in front. `challenge` must be random, and new for each handshake.
-    pub fn start(own: &NodeName, peer: &NodeName, creation: Creation, challenge: u32) -> (Self, Vec<u8>) {
+    /// `replaces`: a connection of our name that the node still has may be ours from before, and is to be closed.
+    pub fn start(
+        own: &NodeName,
+        peer: &NodeName,
+        creation: Creation,
+        challenge: u32,
+        replaces: bool,
+    ) -> (Self, Vec<u8>) {
         // A node name has 255 bytes at most.
         let length = u16::try_from(own.as_str().len()).unwrap_or(u16::MAX);
         let first = framed(&[
@@ -117,7 +130,7 @@ impl Handshake {
             &length.to_be_bytes(),
             own.as_str().as_bytes(),
         ]);
-        (Self { peer: peer.clone(), challenge, state: State::Status }, first)
+        (Self { peer: peer.clone(), challenge, state: State::Status { replaces } }, first)
     }
 
     /// Takes one frame of the node, without its length.
@@ -130,7 +143,7 @@ impl Handshake {
             return Err(HandshakeError::Long(frame.len()));
         }
         let (next, progress) = match state {
-            State::Status => status(frame)?,
+            State::Status { replaces } => status(frame, replaces)?,
             State::Challenge => self.challenge(frame, cookie)?,
             State::Ack { flags, creation } => {
                 self.ack(frame, cookie)?;
@@ -146,7 +159,7 @@ impl Handshake {
     pub fn closed(&self) -> HandshakeError {
         match self.state {
             State::Ack { .. } => HandshakeError::Refused,
-            State::Status | State::Challenge | State::Over => HandshakeError::Closed(self.state.words()),
+            State::Status { .. } | State::Challenge | State::Over => HandshakeError::Closed(self.state.words()),
         }
     }
 
@@ -197,15 +210,17 @@ pub fn next(buffer: &[u8]) -> Result<Option<(&[u8], usize)>, HandshakeError> {
     Ok(at.take(length).ok().map(|frame| (frame, length.saturating_add(2))))
 }
 
-fn status(frame: &[u8]) -> Result<(State, Progress), HandshakeError> {
+fn status(frame: &[u8], replaces: bool) -> Result<(State, Progress), HandshakeError> {
     match frame {
         b"sok" | b"sok_simultaneous" => Ok((State::Challenge, Progress::Wait)),
         // The node still has a connection of our name: ours from before. It closes that one only after our proof.
-        b"salive" => Ok((State::Challenge, Progress::Send(framed(&[b"strue"])))),
+        b"salive" if replaces => Ok((State::Challenge, Progress::Send(framed(&[b"strue"])))),
+        // Two that each took the connection from the other would do so for ever.
+        b"salive" => Err(HandshakeError::Taken),
         b"snok" => Err(HandshakeError::Nok),
         b"snot_allowed" => Err(HandshakeError::NotAllowed),
         // "named:" answers the flag NAME_ME, which we never set.
-        _ => Err(HandshakeError::Malformed(State::Status.words())),
+        _ => Err(HandshakeError::Malformed(State::Status { replaces }.words())),
     }
 }
 

@@ -41,6 +41,7 @@ fn to_child() -> Vec<ToChild> {
         main_user: "root".to_owned(),
         child_user: "_erluv".to_owned(),
         worker_users: vec!["nobody".to_owned()],
+        profiles: vec!["default".to_owned()],
         max_workers: 10_000,
         started: 1,
         cookie: None,

@@ -58,6 +58,8 @@ pub struct About {
     pub child_user: String,
     /// Whom workers may run as, the first by default.
     pub worker_users: Vec<String>,
+    /// Which profiles may be asked for, the first by default.
+    pub profiles: Vec<String>,
     /// The most workers at one time.
     pub max_workers: u32,
     /// When main started, in seconds since 1970.
@@ -71,6 +73,7 @@ impl std::fmt::Debug for About {
         f.debug_struct("About")
             .field("child_user", &self.child_user)
             .field("worker_users", &self.worker_users)
+            .field("profiles", &self.profiles)
             .finish_non_exhaustive()
     }
 }

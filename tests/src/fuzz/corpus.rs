@@ -214,6 +214,7 @@ pub fn ipc_to_child() -> Vec<Vec<u8>> {
         main_user: "root".to_owned(),
         child_user: "_erluv".to_owned(),
         worker_users: vec!["nobody".to_owned()],
+        profiles: vec!["default".to_owned()],
         max_workers: 10_000,
         started: 1_700_000_000,
         cookie: Some(b"shared".to_vec().into()),

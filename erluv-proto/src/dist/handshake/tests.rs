@@ -11,9 +11,13 @@ fn cookie() -> Cookie {
 }
 
 fn start() -> (Handshake, Vec<u8>) {
+    start_with(false)
+}
+
+fn start_with(replaces: bool) -> (Handshake, Vec<u8>) {
     let own = NodeName::parse("erluv_1@127.0.0.1").unwrap();
     let peer = NodeName::parse("shop@127.0.0.1").unwrap();
-    Handshake::start(&own, &peer, Creation::from_random(0x0102_0304), CHALLENGE)
+    Handshake::start(&own, &peer, Creation::from_random(0x0102_0304), CHALLENGE, replaces)
 }
 
 fn challenge(flags: u64, name: &str) -> Vec<u8> {
@@ -63,8 +67,13 @@ fn the_whole_handshake() {
 }
 
 #[test]
+fn the_connection_of_another_with_our_name_is_left_to_it() {
+    assert_eq!(start().0.receive(b"salive", &cookie()), Err(HandshakeError::Taken));
+}
+
+#[test]
 fn an_old_connection_of_ours_is_replaced() {
-    let mut handshake = start().0;
+    let mut handshake = start_with(true).0;
     assert_eq!(handshake.receive(b"salive", &cookie()), Ok(Progress::Send(b"\x00\x05strue".to_vec())));
     assert!(matches!(handshake.receive(&challenge(FLAGS_27, "shop@127.0.0.1"), &cookie()), Ok(Progress::Send(_))));
 }
