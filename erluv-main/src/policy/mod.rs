@@ -77,11 +77,6 @@ pub(crate) fn resolve(settings: &Settings, roles: &[Roles]) -> Result<Vec<Policy
 }
 
 impl Policy {
-    /// The profiles that workers of this node may get.
-    pub(crate) fn sandboxes(&self) -> impl Iterator<Item = &Sandbox> {
-        std::iter::once(&*self.sandbox)
-    }
-
     fn new(workers: &WorkersSettings, roles: &Roles) -> Result<Self, ConfigError> {
         let most = |max: Option<u32>| max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
         let rule = |key: &'static str| move |what: String| ConfigError::rule(key, what);
