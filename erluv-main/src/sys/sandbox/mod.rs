@@ -37,6 +37,7 @@ use seccompiler::BpfProgram;
 use super::forked::{Stepped, at};
 use super::plan::Held;
 use crate::sandbox::{Profile, calls};
+pub(in crate::sys) use landlock::close;
 use mount_plan::MountPlan;
 use own::Own;
 pub(crate) use probe::{can_unshare, host};
@@ -51,6 +52,8 @@ pub(crate) struct Prepared {
     mounts: Option<MountPlan>,
     pub(in crate::sys) landlock: Option<landlock::Rules>,
     pub(in crate::sys) filter: Option<BpfProgram>,
+    /// That of the init of its process namespace. Without one no init can be made, and the launch fails by that name.
+    pub(in crate::sys) init: Option<BpfProgram>,
     /// Whether a step writes to the process's own folder in /proc.
     pub(in crate::sys) needs_own: bool,
 }
@@ -71,6 +74,7 @@ impl Prepared {
             mounts: profile.mounts.as_ref().map(|mounts| MountPlan::new(mounts, root)),
             landlock: profile.landlock.as_ref().map(|rules| landlock::Rules::new(rules, host().landlock)),
             filter,
+            init: profile.namespaces.pid.then(|| calls::only(&super::init::CALLS).ok()).flatten(),
         }
     }
 }
