@@ -412,8 +412,8 @@ fn s37_a_worker_dies_with_main() {
 fn s37_a_worker_whose_main_is_gone_already_does_not_start() {
     alone_as_root(|| {
         let (parent, own) = (nix::unistd::getppid().as_raw(), nix::unistd::getpid().as_raw());
-        assert_eq!(os::die_with(own), Err(libc::ESRCH));
-        assert_eq!(os::die_with(parent), Ok(()));
+        assert_eq!(os::die_with(own, -1), Err(libc::ESRCH));
+        assert_eq!(os::die_with(parent, -1), Ok(()));
     });
 }
 
