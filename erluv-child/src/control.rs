@@ -3,12 +3,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use erluv_proto::ipc::{self, IpcError, MAX_DATAGRAM, ToChild, ToMain};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+
+use crate::sys::{FdKind, fd_kind};
 
 /// What a read of the control socket brought.
 #[derive(Debug)]
@@ -27,18 +31,25 @@ pub(crate) struct Control {
     socket: OwnedFd,
     queue: VecDeque<Vec<u8>>,
     waiting: usize,
+    /// Whether the poller tells when main has read: only while the socket takes no more. A socket of this kind becomes
+    /// writable anew with each frame that main reads, and none of these events is worth a wake-up.
+    watches_room: bool,
     buffer: Vec<u8>,
 }
 
 impl Control {
     /// Takes the socket, which does not block.
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, queue: VecDeque::new(), waiting: 0, buffer: vec![0; MAX_DATAGRAM] }
+        let queue = VecDeque::new();
+        Self { socket, queue, waiting: 0, watches_room: false, buffer: vec![0; MAX_DATAGRAM] }
     }
 
-    /// For the poller.
-    pub(crate) fn raw(&self) -> RawFd {
-        self.socket.as_raw_fd()
+    /// Has the poller tell, by `token`, of what main sends.
+    ///
+    /// # Errors
+    /// What the poller says.
+    pub(crate) fn watch(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut SourceFd(&self.socket.as_raw_fd()), token, Interest::READABLE)
     }
 
     /// Bytes that wait for main.
@@ -64,11 +75,23 @@ impl Control {
         Ok(())
     }
 
-    /// Sends what the socket takes; the poller tells when it takes more.
+    /// Sends what the socket takes; the poller tells, by the `token` of [`Control::watch`], when it takes more.
     ///
     /// # Errors
     /// What send(2) says: main is gone.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.send_queued()?;
+        let full = !self.queue.is_empty();
+        if full != self.watches_room {
+            let interest = if full { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            // An event that was on its way comes again.
+            registry.reregister(&mut SourceFd(&self.socket.as_raw_fd()), token, interest)?;
+            self.watches_room = full;
+        }
+        Ok(())
+    }
+
+    fn send_queued(&mut self) -> io::Result<()> {
         while let Some(datagram) = self.queue.front() {
             match rustix::net::send(&self.socket, datagram, SendFlags::NOSIGNAL) {
                 Ok(_) => {
@@ -105,10 +128,53 @@ impl Control {
                 let datagram = self.buffer.get(..length).unwrap_or_default();
                 let frame = ipc::decode(datagram, descriptors.len());
                 let frame = frame.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                check_kinds(&frame, &descriptors)?;
                 Ok(Received::Frame(frame, descriptors))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Empty),
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether the descriptors of a frame are what it says (S-20): a connection is a socket, a worker's stream a pipe or a
+/// terminal, and what kills the workers a file.
+///
+/// # Errors
+/// `InvalidData` for another kind; those of fstat(2).
+fn check_kinds(frame: &ToChild, descriptors: &[OwnedFd]) -> io::Result<()> {
+    let wanted: &[FdKind] = match frame {
+        ToChild::Hello(_) => &[FdKind::File],
+        ToChild::Connection(_) => &[FdKind::Socket],
+        ToChild::Launched(_) => &[FdKind::Fifo, FdKind::Device],
+        ToChild::LaunchFailed(_) | ToChild::Exited(_) | ToChild::Ping(_) | ToChild::Stopping(()) => &[],
+    };
+    for descriptor in descriptors {
+        let kind = fd_kind(descriptor.as_fd())?;
+        if !wanted.contains(&kind) {
+            let what = format!("a descriptor is a {kind:?}, not a {wanted:?}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use erluv_proto::ids::NodeName;
+    use erluv_proto::ipc::Connection;
+
+    use super::*;
+
+    #[test]
+    fn s20_a_descriptor_of_another_kind_than_its_frame_says_is_refused() {
+        let frame = ToChild::Connection(Connection { peer: NodeName::parse("a@127.0.0.1").unwrap(), flags: 0 });
+        let socket = OwnedFd::from(std::os::unix::net::UnixDatagram::unbound().unwrap());
+        let (pipe, _writer) = io::pipe().unwrap();
+        let file = OwnedFd::from(std::fs::File::open(std::env::current_exe().unwrap()).unwrap());
+        assert!(check_kinds(&frame, &[socket]).is_ok());
+        for other in [OwnedFd::from(pipe), file] {
+            assert_eq!(check_kinds(&frame, &[other]).unwrap_err().kind(), io::ErrorKind::InvalidData);
         }
     }
 }

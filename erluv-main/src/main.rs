@@ -4,8 +4,8 @@
 //!
 //! The start is a fixed ritual, below, from the arguments to the loop. [`daemon`] is the loop, [`serving`] one node and
 //! its child, [`link`] the way to the node, [`half`] the child as a process, [`attendant`] what main says in its place.
-//! [`settings`] and [`policy`] are what root has laid down, [`workers`] what runs, [`launch`] and [`sys`] how it is
-//! started.
+//! [`settings`] and [`policy`] are what root has laid down, [`privileges`] what main keeps of root's, [`workers`] what
+//! runs, [`launch`] and [`sys`] how it is started.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 
@@ -24,6 +24,7 @@ mod notify;
 mod order;
 mod pid_file;
 mod policy;
+mod privileges;
 mod sandbox;
 mod serving;
 mod settings;
@@ -35,6 +36,7 @@ mod tree;
 mod worker;
 mod workers;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -48,6 +50,7 @@ use identity::SystemAccounts;
 use order::NodeIndex;
 use pid_file::PidFile;
 use policy::Policy;
+use privileges::Needs;
 use serving::Serving;
 use settings::CgroupUse;
 use settings::{ConfigError, Environment, SandboxNeed, Settings};
@@ -88,6 +91,7 @@ impl Failure {
         match self {
             Self::Args(error) => error.exit_code(),
             Self::Prepare(sys::PrepareError::SetId) => exit::NOPERM,
+            Self::Child(StartError::SelfTest(_)) => exit::OSERR,
             Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) | Self::Lacks(..) => exit::CONFIG,
             Self::Prepare(_) | Self::PidFile(_) | Self::Random(_) | Self::System(..) => exit::OSERR,
         }
@@ -138,10 +142,20 @@ fn start() -> Result<u8, Failure> {
     };
     let journal = environment.vars.iter().any(|(name, _)| name == "JOURNAL_STREAM");
     log::init(args.foreground, args.verbose, journal).map_err(|error| Failure::System("log", error))?;
+    let needs = Needs::of(&settings);
+    keep_only(&needs)?;
     let reload = move |servings: &mut [Serving], workers: &mut Workers| {
-        reload(&args, &environment, prepared.descriptors, servings, workers);
+        reload(&args, &environment, prepared.descriptors, &needs, servings, workers);
     };
     serve(Box::new(reload), (settings, policies, plans), starter).inspect_err(|error| ::log::error!("{error}"))
+}
+
+/// From here on main can do what its configuration needs, and no more.
+fn keep_only(needs: &Needs) -> Result<(), Failure> {
+    for lacking in privileges::keep_only(needs).map_err(|error| Failure::System("giving capabilities up", error))? {
+        ::log::warn!("main was started without {lacking}");
+    }
+    Ok(())
 }
 
 type Configured = (Settings, Vec<Policy>, Vec<HalfPlan>);
@@ -152,13 +166,18 @@ type Configured = (Settings, Vec<Policy>, Vec<HalfPlan>);
 fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) -> Result<Configured, Failure> {
     let mut settings = settings::load(args, environment)?;
     for node in &mut settings.nodes {
-        node.workers.profile.keep_descriptors(descriptors);
+        for profile in &mut node.workers.profiles {
+            profile.profile.keep_descriptors(descriptors);
+        }
     }
     if !sys::CAN_FORBID_NEW_PRIVILEGES {
         settings.warnings.push("no_new_privs: this system cannot keep a worker from set-user-id programs".to_owned());
     }
     let roles = identity::resolve(&settings, &SystemAccounts)?;
     let policies = policy::resolve(&settings, &roles)?;
+    for policy in &policies {
+        settings.warnings.extend(policy.lacks()?);
+    }
     let own = std::env::current_exe().map_err(|error| Failure::System("finding this program", error))?;
     let program = start_half::find_program(&own, environment.is_root())?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -169,7 +188,7 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
             main_user: roles.main_user.clone(),
             child_user: roles.child_user().to_owned(),
             worker_users: roles.worker_users(),
-            profiles: vec![node.workers.profile.name.to_string()],
+            profiles: node.workers.profiles.iter().map(|profile| profile.profile.name.to_string()).collect(),
             max_workers: node.workers.max,
             started,
             cookie: None,
@@ -178,6 +197,8 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
             roles.child.as_ref().map(|child| Become { user: &child.name, gid: child.gid, chroot: &node.chroot });
         plans.push(HalfPlan::new(&program, becomes, about)?);
     }
+    let mut said = BTreeSet::new();
+    settings.warnings.retain(|warning| said.insert(warning.clone()));
     Ok((settings, policies, plans))
 }
 
@@ -194,6 +215,11 @@ fn serve(
     provide(&policies, &mut workers)?;
     if settings.euid == 0 && settings.nodes.iter().any(|node| node.chroot == Path::new(settings::MADE_CHROOT)) {
         start_half::make_chroot(Path::new(settings::MADE_CHROOT)).map_err(|error| Failure::System("chroot", error))?;
+    }
+    for (node, plan) in settings.nodes.iter().zip(&plans) {
+        if node.sandbox == SandboxNeed::Required {
+            start_half::self_test(plan)?;
+        }
     }
     ::log::info!("erluv-main {} starts; {}", env!("CARGO_PKG_VERSION"), workers.about());
     let now = Instant::now();
@@ -238,19 +264,26 @@ fn reload(
     args: &Args,
     environment: &Environment,
     descriptors: (u64, u64),
+    needs: &Needs,
     servings: &mut [Serving],
     workers: &mut Workers,
 ) {
-    let configured = configure(args, environment, descriptors)
-        .and_then(|configured| provide(&configured.1, workers).map(|()| configured));
-    let (settings, policies, _plans) = match configured {
+    let (settings, policies, _plans) = match configure(args, environment, descriptors) {
         Ok(configured) => configured,
         Err(error) => return ::log::error!("not reloaded: {error}"),
     };
+    let more = Needs::of(&settings).beyond(needs);
+    if !more.is_empty() {
+        let more = more.join(", ");
+        return ::log::error!("not reloaded: it needs {more}, which main gave up at its start: restart erluv for that");
+    }
     let names = |node: &settings::NodeSettings| (node.peer.clone(), node.own.clone());
     let served = servings.iter().map(|serving| names(serving.node()));
     if !served.eq(settings.nodes.iter().map(names)) {
         return ::log::error!("not reloaded: the nodes or our names have changed: restart erluv for that");
+    }
+    if let Err(error) = provide(&policies, workers) {
+        return ::log::error!("not reloaded: {error}");
     }
     for (serving, (node, policy)) in servings.iter_mut().zip(settings.nodes.into_iter().zip(policies)) {
         serving.reload(node, policy);

@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// What one message has to leave over, at the least, when the pipe is full, for a longer pipe to be worth its call.
+const MUCH: usize = 16 * 1024;
+
 /// What became of input that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -25,6 +28,8 @@ pub(crate) struct Input {
     queue: VecDeque<u8>,
     /// Whether the poller knows the pipe: it is told when the pipe first is full.
     registered: bool,
+    /// The pipe was made as long as it gets.
+    long: bool,
     /// The end of input has been sent: the pipe closes when the queue is empty.
     ending: bool,
     /// It is a terminal: its end of input is a character.
@@ -37,7 +42,7 @@ impl Input {
     /// The write end of a pipe, or a terminal.
     pub(crate) fn new(pipe: OwnedFd, terminal: bool) -> Self {
         let (pipe, queue) = (Some(pipe), VecDeque::new());
-        Self { pipe, queue, registered: false, ending: false, terminal, accepted: 0, written: 0 }
+        Self { pipe, queue, registered: false, long: false, ending: false, terminal, accepted: 0, written: 0 }
     }
 
     /// The pipe or terminal, while it is open.
@@ -77,7 +82,11 @@ impl Input {
                         self.written = self.written.saturating_add(n as u64);
                         rest = rest.get(n..).unwrap_or_default();
                     }
-                    Ok(None) => break,
+                    Ok(None) if self.long || rest.len() < MUCH => break,
+                    Ok(None) => {
+                        self.long = true;
+                        super::lengthen(pipe.as_fd());
+                    }
                     Err(_) => {
                         self.close();
                         return Taken::Closed;
@@ -179,10 +188,10 @@ mod tests {
     #[test]
     fn what_the_pipe_does_not_take_waits_and_is_not_reordered() {
         let (reader, mut input) = pipe();
-        let sent: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
-        assert_eq!(input.offer(&sent, 1 << 20), Taken::Queued(200_000));
+        let sent: Vec<u8> = (0..600_000u32).map(|i| (i % 251) as u8).collect();
+        assert_eq!(input.offer(&sent, 1 << 20), Taken::Queued(600_000));
         assert!(input.unregistered().is_some() && input.unregistered().is_none());
-        assert_eq!(input.end(), Taken::Queued(200_000));
+        assert_eq!(input.end(), Taken::Queued(600_000));
         assert_eq!(input.offer(b"late", 1 << 20), Taken::Closed);
         let (mut got, mut piece) = (Vec::new(), vec![0; 50_000]);
         while got.len() < sent.len() {
@@ -200,7 +209,7 @@ mod tests {
     #[test]
     fn a_queue_at_its_cap_takes_nothing_more() {
         let (_reader, mut input) = pipe();
-        assert!(matches!(input.offer(&vec![0; 100_000], 1000), Taken::Queued(_)));
+        assert!(matches!(input.offer(&vec![0; 600_000], 1000), Taken::Queued(_)));
         let queued = input.queued();
         assert_eq!(input.offer(b"x", 1000), Taken::Overflow);
         assert_eq!(input.queued(), queued);

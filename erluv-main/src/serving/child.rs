@@ -99,7 +99,7 @@ impl Serving {
             let failure = Failure::Refused("stopping".to_owned(), "main is going away".to_owned());
             return self.refuse(request, &asked, failure, shared);
         }
-        match self.policy.order(self.index, launch, shared.workers.running_by(self.index)) {
+        match self.policy.order(self.index, launch, shared.workers.running_by(self.index), shared.now) {
             Err(failure) => self.refuse(request, &asked, failure, shared),
             Ok(order) => {
                 match shared.workers.launch(order, Purpose { asked, grace: self.node.kill_timeout }, shared.now) {

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use erluv_proto::ids::WorkerId;
@@ -181,4 +182,11 @@ impl Hierarchy {
     fn worker_path(&self, node: NodeIndex, worker: WorkerId) -> PathBuf {
         self.own.path.join(format!("n{}/w{}", node.0, worker.0))
     }
+}
+
+/// Whether root itself makes groups here only by CAP_DAC_OVERRIDE: the topmost folder of the file system is writable by
+/// nobody, and a delegated one may be another user's.
+pub(super) fn is_base_closed() -> bool {
+    let about = Base::find().ok().and_then(|base| fs::metadata(base.path).ok());
+    about.is_some_and(|about| about.uid() != 0 || about.mode() & 0o200 == 0)
 }

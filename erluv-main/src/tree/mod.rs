@@ -37,6 +37,11 @@ use groups::Groups;
 
 pub(crate) use cgroup::TreeError;
 
+/// Whether root's main has to override file permissions for its control groups.
+pub(crate) fn needs_override() -> bool {
+    cgroup::is_base_closed()
+}
+
 /// Whether control groups are to be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UseCgroup {

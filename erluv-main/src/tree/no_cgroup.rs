@@ -25,6 +25,11 @@ pub(super) fn offered() -> Result<BTreeSet<String>, TreeError> {
 }
 
 /// There is none.
+pub(super) fn is_base_closed() -> bool {
+    false
+}
+
+/// There is none.
 #[derive(Debug)]
 pub(super) enum Hierarchy {}
 

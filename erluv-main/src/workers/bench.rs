@@ -35,6 +35,7 @@ pub(crate) fn order(argv: &[&str]) -> Order {
         node: NODE,
         request: RequestId(7),
         path: CString::new(argv.first().copied().unwrap_or("/bin/true")).unwrap(),
+        pinned: None,
         argv: texts(argv),
         env: texts(&["PATH=/usr/bin:/bin"]),
         cwd: c"/".to_owned(),
