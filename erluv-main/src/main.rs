@@ -13,6 +13,8 @@ mod args;
 mod attendant;
 mod cookie;
 mod daemon;
+mod exec;
+mod exec_args;
 mod exit;
 mod half;
 mod identity;
@@ -44,6 +46,7 @@ use thiserror::Error;
 
 use args::{Args, ArgsError};
 use daemon::{Daemon, Reload};
+use exec::Exec;
 use identity::SystemAccounts;
 use order::NodeIndex;
 use pid_file::PidFile;
@@ -113,9 +116,12 @@ fn main() -> ExitCode {
 /// no cookie is read before erluv-child is another program.
 fn start() -> Result<u8, Failure> {
     let prepared = sys::prepare_process()?;
-    let args = Args::parse_from_env()?;
+    let (args, exec) = exec_args::parse_from_env()?;
     let environment = Environment::of_process(prepared.environment)?;
     let (settings, policies, plans) = configure(&args, &environment, prepared.descriptors)?;
+    if let Some(exec) = exec {
+        return run_one(exec, &args, &settings, &policies);
+    }
     if args.check {
         for node in &settings.nodes {
             cookie::read_cookie(&node.cookie_file, &node.cookie_trust)?;
@@ -133,17 +139,42 @@ fn start() -> Result<u8, Failure> {
     let journal = environment.vars.iter().any(|(name, _)| name == "JOURNAL_STREAM");
     log::init(args.foreground, args.verbose, journal).map_err(|error| Failure::System("log", error))?;
     let needs = Needs::of(&settings);
-    keep_only(&needs)?;
+    for lacking in privileges::keep_only(&needs).map_err(gave_up)? {
+        ::log::warn!("main was started without {lacking}");
+    }
     let reload = move |servings: &mut [Serving]| reload(&args, &environment, prepared.descriptors, &needs, servings);
     serve(Box::new(reload), (settings, policies, plans), starter).inspect_err(|error| ::log::error!("{error}"))
 }
 
-/// From here on main can do what its configuration needs, and no more.
-fn keep_only(needs: &Needs) -> Result<(), Failure> {
-    for lacking in privileges::keep_only(needs).map_err(|error| Failure::System("giving capabilities up", error))? {
-        ::log::warn!("main was started without {lacking}");
+/// `exec`: one command under the policy of a node, without that node.
+fn run_one(exec: Exec, args: &Args, settings: &Settings, policies: &[Policy]) -> Result<u8, Failure> {
+    let named = |node: &settings::NodeSettings| exec.node.as_deref().is_none_or(|name| node.peer.as_str() == name);
+    let Some(index) = settings.nodes.iter().position(named) else {
+        let what = format!("{:?} is not served by this configuration", exec.node.unwrap_or_default());
+        return Err(Failure::Config(ConfigError::rule("node", what)));
+    };
+    log::init(true, args.verbose, false).map_err(|error| Failure::System("log", error))?;
+    if args.verbose == 0 {
+        ::log::set_max_level(::log::LevelFilter::Warn);
     }
-    Ok(())
+    for lacking in privileges::keep_only(&Needs::of(settings)).map_err(gave_up)? {
+        ::log::info!("started without {lacking}");
+    }
+    let workers = Workers::new(Trees::open(use_cgroup(settings.cgroup))?, FIRST_WORKER);
+    let policy = policies.get(index).ok_or_else(|| Failure::Config(ConfigError::rule("node", "none is named")))?;
+    exec::run(exec, NodeIndex(index), policy, workers).map_err(|error| Failure::System("poll", error))
+}
+
+const fn use_cgroup(setting: CgroupUse) -> UseCgroup {
+    match setting {
+        CgroupUse::Auto => UseCgroup::Auto,
+        CgroupUse::Required => UseCgroup::Required,
+        CgroupUse::Never => UseCgroup::Never,
+    }
+}
+
+fn gave_up(error: std::io::Error) -> Failure {
+    Failure::System("giving capabilities up", error)
 }
 
 type Configured = (Settings, Vec<Policy>, Vec<HalfPlan>);
@@ -192,11 +223,7 @@ fn serve(
     for warning in &settings.warnings {
         ::log::warn!("{warning}");
     }
-    let trees = Trees::open(match settings.cgroup {
-        CgroupUse::Auto => UseCgroup::Auto,
-        CgroupUse::Required => UseCgroup::Required,
-        CgroupUse::Never => UseCgroup::Never,
-    })?;
+    let trees = Trees::open(use_cgroup(settings.cgroup))?;
     let workers = Workers::new(trees, FIRST_WORKER);
     if settings.euid == 0 && settings.nodes.iter().any(|node| node.chroot == Path::new(settings::MADE_CHROOT)) {
         start_half::make_chroot(Path::new(settings::MADE_CHROOT)).map_err(|error| Failure::System("chroot", error))?;
