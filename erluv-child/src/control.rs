@@ -3,9 +3,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use erluv_proto::ipc::{self, IpcError, MAX_DATAGRAM, ToChild, ToMain};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -29,18 +31,25 @@ pub(crate) struct Control {
     socket: OwnedFd,
     queue: VecDeque<Vec<u8>>,
     waiting: usize,
+    /// Whether the poller tells when main has read: only while the socket takes no more. A socket of this kind becomes
+    /// writable anew with each frame that main reads, and none of these events is worth a wake-up.
+    watches_room: bool,
     buffer: Vec<u8>,
 }
 
 impl Control {
     /// Takes the socket, which does not block.
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, queue: VecDeque::new(), waiting: 0, buffer: vec![0; MAX_DATAGRAM] }
+        let queue = VecDeque::new();
+        Self { socket, queue, waiting: 0, watches_room: false, buffer: vec![0; MAX_DATAGRAM] }
     }
 
-    /// For the poller.
-    pub(crate) fn raw(&self) -> RawFd {
-        self.socket.as_raw_fd()
+    /// Has the poller tell, by `token`, of what main sends.
+    ///
+    /// # Errors
+    /// What the poller says.
+    pub(crate) fn watch(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut SourceFd(&self.socket.as_raw_fd()), token, Interest::READABLE)
     }
 
     /// Bytes that wait for main.
@@ -66,11 +75,23 @@ impl Control {
         Ok(())
     }
 
-    /// Sends what the socket takes; the poller tells when it takes more.
+    /// Sends what the socket takes; the poller tells, by the `token` of [`Control::watch`], when it takes more.
     ///
     /// # Errors
     /// What send(2) says: main is gone.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.send_queued()?;
+        let full = !self.queue.is_empty();
+        if full != self.watches_room {
+            let interest = if full { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            // An event that was on its way comes again.
+            registry.reregister(&mut SourceFd(&self.socket.as_raw_fd()), token, interest)?;
+            self.watches_room = full;
+        }
+        Ok(())
+    }
+
+    fn send_queued(&mut self) -> io::Result<()> {
         while let Some(datagram) = self.queue.front() {
             match rustix::net::send(&self.socket, datagram, SendFlags::NOSIGNAL) {
                 Ok(_) => {

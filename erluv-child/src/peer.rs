@@ -17,8 +17,8 @@ const TICK: Duration = Duration::from_secs(15);
 /// Ticks are answered no more often than this, so that two such nodes cannot keep each other busy.
 const TICK_PAUSE: Duration = Duration::from_millis(200);
 
-/// Bytes read from the node in one go.
-const PIECE: usize = 64 * 1024;
+/// Bytes read from the node in one go, or what a longer frame lacks.
+const PIECE: usize = 128 * 1024;
 
 /// Bytes that may wait for a node that does not read.
 const MOST_WAITING: usize = 64 * 1024 * 1024;
@@ -57,6 +57,8 @@ pub(crate) struct Peer {
     max_frame: usize,
     patience: Duration,
     input: Vec<u8>,
+    /// Bytes that the frame at the front of the input has, as far as is known.
+    wanted: usize,
     /// Bytes of a frame over the limit that are still to come.
     skip: usize,
     readable: bool,
@@ -79,6 +81,7 @@ impl Peer {
             max_frame,
             patience,
             input: Vec::new(),
+            wanted: 0,
             skip: 0,
             readable: true,
             closing: false,
@@ -124,11 +127,12 @@ impl Peer {
     /// # Errors
     /// [`PeerError::Closed`] or [`PeerError::Io`].
     pub(crate) fn read(&mut self, now: Instant, each: impl FnMut(Frame<'_>, &mut Vec<u8>)) -> Result<(), PeerError> {
-        match crate::sys::read_append(self.socket.as_fd(), &mut self.input, PIECE) {
+        let most = self.wanted.saturating_sub(self.input.len()).max(PIECE);
+        match crate::sys::read_append(self.socket.as_fd(), &mut self.input, most) {
             Ok(0) => return Err(PeerError::Closed),
             Ok(n) => {
                 self.heard = now;
-                self.readable = n == PIECE || self.closing;
+                self.readable = n == most || self.closing;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;
@@ -142,6 +146,7 @@ impl Peer {
 
     fn split(&mut self, mut each: impl FnMut(Frame<'_>, &mut Vec<u8>)) {
         let mut at = 0usize;
+        self.wanted = 0;
         loop {
             let skipped = self.skip.min(self.input.len().saturating_sub(at));
             self.skip = self.skip.saturating_sub(skipped);
@@ -165,7 +170,10 @@ impl Peer {
                     self.skip = length;
                     used
                 }
-                Next::More { .. } => break,
+                Next::More { wanted } => {
+                    self.wanted = wanted;
+                    break;
+                }
             };
             at = at.saturating_add(used);
         }

@@ -20,10 +20,8 @@ use crate::streams;
 const CONTROL: Token = Token(0);
 const PEER: Token = Token(1);
 
-/// Output waiting for the node from which on the workers' pipes are left alone.
-const HIGH: usize = 256 * 1024;
-
-/// Output gathered before it is written.
+/// Output gathered before it is written. While the node takes no more, the workers' pipes are left alone: what is read
+/// then would only go cold, and the socket has enough to send.
 const GATHER: usize = 64 * 1024;
 
 /// Pieces read from the node, and rounds of output, in one turn: between turns everybody else has theirs.
@@ -75,11 +73,9 @@ impl Child {
     /// # Errors
     /// [`RunError`] where main is gone or says something else.
     pub(crate) fn new(poll: Poll, mut control: Control, missing: Vec<String>) -> Result<Self, RunError> {
-        poll.registry()
-            .register(&mut SourceFd(&control.raw()), CONTROL, Interest::READABLE | Interest::WRITABLE)
-            .map_err(RunError::Poll)?;
+        control.watch(poll.registry(), CONTROL).map_err(RunError::Poll)?;
         control.send(&ToMain::Ready(Ready { missing }));
-        control.flush().map_err(control_failed)?;
+        control.flush(poll.registry(), CONTROL).map_err(control_failed)?;
         let (hello, tree_kill) = Self::await_hello(&mut control)?;
         let next_request = u64::from(hello.creation.get()) << 32;
         Ok(Self {
@@ -160,17 +156,21 @@ impl Child {
             self.lose(&error, now);
         }
         self.kept.due(now, &mut self.control);
-        self.control.flush().map_err(control_failed)?;
+        self.control.flush(self.poll.registry(), CONTROL).map_err(control_failed)?;
+        if self.stopping && self.is_all_told() { Err(RunError::Done) } else { Ok(()) }
+    }
+
+    /// Whether no worker is left whose end is to be told: a question for the end, it looks at every worker.
+    fn is_all_told(&self) -> bool {
         let told = |session: &Session| session.manager.is_idle() && session.peer.waiting() == 0;
-        let told = self.session.as_ref().map_or_else(|| self.kept.is_idle(), told);
-        if self.stopping && told { Err(RunError::Done) } else { Ok(()) }
+        self.session.as_ref().map_or_else(|| self.kept.is_idle(), told)
     }
 
     /// How long the poller may wait.
     fn patience(&self) -> Option<Duration> {
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
         let Some(Session { peer, manager }) = &self.session else { return self.kept.next_deadline().map(left) };
-        let output = manager.has_output() && !(peer.is_blocked() && peer.waiting() >= HIGH);
+        let output = manager.has_output() && !peer.is_blocked();
         if peer.is_readable() || output {
             return Some(Duration::ZERO);
         }
@@ -270,7 +270,7 @@ impl Child {
         }
         peer.flush(now)?;
         for _ in 0..ROUNDS {
-            if !manager.has_output() || peer.waiting() >= HIGH {
+            if !manager.has_output() || peer.is_blocked() {
                 break;
             }
             let most = peer.out.len().saturating_add(GATHER);

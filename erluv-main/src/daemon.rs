@@ -19,7 +19,7 @@ use crate::workers::{Report, Workers};
 const LONGEST_STOP: Duration = Duration::from_secs(25);
 
 /// What SIGHUP does with what is served.
-pub(crate) type Reload = Box<dyn Fn(&mut [Serving])>;
+pub(crate) type Reload = Box<dyn Fn(&mut [Serving], &mut Workers)>;
 
 /// Main at work.
 pub(crate) struct Daemon {
@@ -128,7 +128,7 @@ impl Daemon {
         for signal in heard {
             match signal {
                 libc::SIGCHLD => self.reap(now),
-                libc::SIGHUP => (self.reload)(&mut self.servings),
+                libc::SIGHUP => (self.reload)(&mut self.servings, &mut self.workers),
                 libc::SIGUSR1 => self.describe(),
                 _ => self.terminate(now),
             }

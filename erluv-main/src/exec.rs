@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
-use erluv_proto::ids::{RequestId, WorkerId};
+use erluv_proto::ids::{NodeName, RequestId, WorkerId};
 use erluv_proto::ipc::{ExitStatus, Failure, InputFrom, Launch, OutputTo, Program, Step};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -20,12 +20,13 @@ use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use serde_bytes::ByteBuf;
 use signal_hook_mio::v1_0::Signals;
 
+use crate::audit::Asked;
 use crate::exit;
 use crate::log::clean;
 use crate::order::{Input, NodeIndex, Order, Output, Running};
 use crate::policy::Policy;
 use crate::tokens::{self, Source};
-use crate::workers::{LaunchOutcome, Report, Workers};
+use crate::workers::{LaunchOutcome, Purpose, Report, Workers};
 
 /// What a shell leaves with for a program that cannot be executed, and for one that is not there.
 const NOT_EXECUTABLE: u8 = 126;
@@ -50,20 +51,35 @@ pub(crate) struct Exec {
     pub(crate) command: Vec<OsString>,
 }
 
+/// Whose policy it is.
+#[derive(Debug)]
+pub(crate) struct Place<'s> {
+    pub(crate) node: NodeIndex,
+    pub(crate) peer: &'s NodeName,
+    /// Where the profile grants no longer life, from SIGTERM to SIGKILL.
+    pub(crate) grace: Duration,
+}
+
 /// Runs the command to its end and returns the code to leave with: that of the command, or 128 and its signal; 77 for a
 /// refusal by the policy; 126, 127 or 71 where it did not start, by whether that was for the program or for another
 /// step.
 ///
 /// # Errors
 /// Where there is no poller, or signals cannot be taken.
-pub(crate) fn run(exec: Exec, node: NodeIndex, policy: &Policy, workers: Workers) -> io::Result<u8> {
-    let order = match policy.order(node, request(exec), &Running::default()) {
+pub(crate) fn run(exec: Exec, place: &Place<'_>, mut policy: Policy, workers: Workers) -> io::Result<u8> {
+    let launch = request(exec);
+    let asked = Asked::of(place.peer.as_str(), &launch);
+    let order = match policy.order(place.node, launch, &Running::default(), Instant::now()) {
         Ok(order) => order,
-        Err(failure) => return Ok(failed(&failure)),
+        Err(failure) => {
+            asked.refused(&failure);
+            return Ok(failed(&failure));
+        }
     };
     // The command may leave the terminal in a state of its own, and cannot set it right when it is killed.
     let before = tcgetattr(io::stdin()).ok();
-    let code = Session::new(node, workers)?.run(with_own_streams(order));
+    let purpose = Purpose { asked, grace: place.grace };
+    let code = Session::new(place.node, workers)?.run(with_own_streams(order), purpose);
     restore(before.as_ref());
     code
 }
@@ -118,8 +134,8 @@ impl Session {
         Ok(Self { poll, signals, workers, node })
     }
 
-    fn run(mut self, order: Order) -> io::Result<u8> {
-        let worker = match self.workers.launch(order, Instant::now()) {
+    fn run(mut self, order: Order, purpose: Purpose) -> io::Result<u8> {
+        let worker = match self.workers.launch(order, purpose, Instant::now()) {
             LaunchOutcome::Failed(report) => return Ok(end_of(&report).unwrap_or(exit::OSERR)),
             LaunchOutcome::Pending { worker, error_pipe } => {
                 let raw = error_pipe.as_raw_fd();

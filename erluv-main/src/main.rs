@@ -11,6 +11,7 @@
 
 mod args;
 mod attendant;
+mod audit;
 mod cookie;
 mod daemon;
 mod exec;
@@ -37,6 +38,7 @@ mod tree;
 mod worker;
 mod workers;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -77,6 +79,8 @@ enum Failure {
     Child(#[from] StartError),
     #[error(transparent)]
     Tree(#[from] TreeError),
+    #[error("profile {0}: {1} (required = true)")]
+    Lacks(String, String),
     #[error("pid_file: {0}")]
     PidFile(std::io::Error),
     #[error("random numbers: {0}")]
@@ -91,7 +95,7 @@ impl Failure {
             Self::Args(error) => error.exit_code(),
             Self::Prepare(sys::PrepareError::SetId) => exit::NOPERM,
             Self::Child(StartError::SelfTest(_)) => exit::OSERR,
-            Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) => exit::CONFIG,
+            Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) | Self::Lacks(..) => exit::CONFIG,
             Self::Prepare(_) | Self::PidFile(_) | Self::Random(_) | Self::System(..) => exit::OSERR,
         }
     }
@@ -118,11 +122,17 @@ fn start() -> Result<u8, Failure> {
     let prepared = sys::prepare_process()?;
     let (args, exec) = exec_args::parse_from_env()?;
     let environment = Environment::of_process(prepared.environment)?;
-    let (settings, policies, plans) = configure(&args, &environment, prepared.descriptors)?;
+    let (mut settings, policies, plans) = configure(&args, &environment, prepared.descriptors)?;
     if let Some(exec) = exec {
-        return run_one(exec, &args, &settings, &policies);
+        return run_one(exec, &args, &settings, policies);
     }
     if args.check {
+        let lacks = policies.iter().flat_map(Policy::sandboxes).map(|sandbox| &sandbox.profile).flat_map(|profile| {
+            let lacks = tree::foresee(use_cgroup(settings.cgroup), &profile.cgroup);
+            lacks.into_iter().map(|what| format!("profile {}: {what}", profile.name))
+        });
+        let lacks = lacks.collect::<Vec<_>>();
+        settings.warnings.extend(lacks);
         for node in &settings.nodes {
             cookie::read_cookie(&node.cookie_file, &node.cookie_trust)?;
         }
@@ -142,35 +152,32 @@ fn start() -> Result<u8, Failure> {
     for lacking in privileges::keep_only(&needs).map_err(gave_up)? {
         ::log::warn!("main was started without {lacking}");
     }
-    let reload = move |servings: &mut [Serving]| reload(&args, &environment, prepared.descriptors, &needs, servings);
+    let reload = move |servings: &mut [Serving], workers: &mut Workers| {
+        reload(&args, &environment, prepared.descriptors, &needs, servings, workers);
+    };
     serve(Box::new(reload), (settings, policies, plans), starter).inspect_err(|error| ::log::error!("{error}"))
 }
 
 /// `exec`: one command under the policy of a node, without that node.
-fn run_one(exec: Exec, args: &Args, settings: &Settings, policies: &[Policy]) -> Result<u8, Failure> {
-    let named = |node: &settings::NodeSettings| exec.node.as_deref().is_none_or(|name| node.peer.as_str() == name);
-    let Some(index) = settings.nodes.iter().position(named) else {
-        let what = format!("{:?} is not served by this configuration", exec.node.unwrap_or_default());
-        return Err(Failure::Config(ConfigError::rule("node", what)));
-    };
+fn run_one(exec: Exec, args: &Args, settings: &Settings, policies: Vec<Policy>) -> Result<u8, Failure> {
     log::init(true, args.verbose, false).map_err(|error| Failure::System("log", error))?;
     if args.verbose == 0 {
-        ::log::set_max_level(::log::LevelFilter::Warn);
+        // It says itself on stderr what there is to say.
+        ::log::set_max_level(::log::LevelFilter::Off);
     }
     for lacking in privileges::keep_only(&Needs::of(settings)).map_err(gave_up)? {
         ::log::info!("started without {lacking}");
     }
-    let workers = Workers::new(Trees::open(use_cgroup(settings.cgroup))?, FIRST_WORKER);
-    let policy = policies.get(index).ok_or_else(|| Failure::Config(ConfigError::rule("node", "none is named")))?;
-    exec::run(exec, NodeIndex(index), policy, workers).map_err(|error| Failure::System("poll", error))
-}
-
-const fn use_cgroup(setting: CgroupUse) -> UseCgroup {
-    match setting {
-        CgroupUse::Auto => UseCgroup::Auto,
-        CgroupUse::Required => UseCgroup::Required,
-        CgroupUse::Never => UseCgroup::Never,
-    }
+    let mut workers = Workers::new(Trees::open(use_cgroup(settings.cgroup))?, FIRST_WORKER);
+    provide(&policies, &mut workers)?;
+    let mut nodes = settings.nodes.iter().zip(policies).enumerate();
+    let wanted = |peer: &str| exec.node.as_deref().is_none_or(|name| name == peer);
+    let Some((index, (node, policy))) = nodes.find(|(_, (node, _))| wanted(node.peer.as_str())) else {
+        let what = format!("{:?} is not served by this configuration", exec.node.unwrap_or_default());
+        return Err(Failure::Config(ConfigError::rule("node", what)));
+    };
+    let place = exec::Place { node: NodeIndex(index), peer: &node.peer, grace: node.kill_timeout };
+    exec::run(exec, &place, policy, workers).map_err(|error| Failure::System("poll", error))
 }
 
 fn gave_up(error: std::io::Error) -> Failure {
@@ -185,13 +192,18 @@ type Configured = (Settings, Vec<Policy>, Vec<HalfPlan>);
 fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) -> Result<Configured, Failure> {
     let mut settings = settings::load(args, environment)?;
     for node in &mut settings.nodes {
-        node.workers.profile.keep_descriptors(descriptors);
+        for profile in &mut node.workers.profiles {
+            profile.profile.keep_descriptors(descriptors);
+        }
     }
     if !sys::CAN_FORBID_NEW_PRIVILEGES {
         settings.warnings.push("no_new_privs: this system cannot keep a worker from set-user-id programs".to_owned());
     }
     let roles = identity::resolve(&settings, &SystemAccounts)?;
     let policies = policy::resolve(&settings, &roles)?;
+    for policy in &policies {
+        settings.warnings.extend(policy.lacks()?);
+    }
     let own = std::env::current_exe().map_err(|error| Failure::System("finding this program", error))?;
     let program = start_half::find_program(&own, environment.is_root())?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -202,7 +214,7 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
             main_user: roles.main_user.clone(),
             child_user: roles.child_user().to_owned(),
             worker_users: roles.worker_users(),
-            profiles: vec![node.workers.profile.name.to_string()],
+            profiles: node.workers.profiles.iter().map(|profile| profile.profile.name.to_string()).collect(),
             max_workers: node.workers.max,
             started,
             cookie: None,
@@ -211,6 +223,8 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
             roles.child.as_ref().map(|child| Become { user: &child.name, gid: child.gid, chroot: &node.chroot });
         plans.push(HalfPlan::new(&program, becomes, about)?);
     }
+    let mut said = BTreeSet::new();
+    settings.warnings.retain(|warning| said.insert(warning.clone()));
     Ok((settings, policies, plans))
 }
 
@@ -223,8 +237,8 @@ fn serve(
     for warning in &settings.warnings {
         ::log::warn!("{warning}");
     }
-    let trees = Trees::open(use_cgroup(settings.cgroup))?;
-    let workers = Workers::new(trees, FIRST_WORKER);
+    let mut workers = Workers::new(Trees::open(use_cgroup(settings.cgroup))?, FIRST_WORKER);
+    provide(&policies, &mut workers)?;
     if settings.euid == 0 && settings.nodes.iter().any(|node| node.chroot == Path::new(settings::MADE_CHROOT)) {
         start_half::make_chroot(Path::new(settings::MADE_CHROOT)).map_err(|error| Failure::System("chroot", error))?;
     }
@@ -249,8 +263,37 @@ fn serve(
     Ok(code)
 }
 
+const fn use_cgroup(setting: CgroupUse) -> UseCgroup {
+    match setting {
+        CgroupUse::Auto => UseCgroup::Auto,
+        CgroupUse::Required => UseCgroup::Required,
+        CgroupUse::Never => UseCgroup::Never,
+    }
+}
+
+/// Has control groups count what profiles limit. What a profile may do without is said in the log (S-74).
+fn provide(policies: &[Policy], workers: &mut Workers) -> Result<(), Failure> {
+    for profile in policies.iter().flat_map(Policy::sandboxes).map(|sandbox| &sandbox.profile) {
+        let lacks = workers.provide(&profile.cgroup);
+        if profile.need == SandboxNeed::Required && !lacks.is_empty() {
+            return Err(Failure::Lacks(profile.name.to_string(), lacks.join("; ")));
+        }
+        for what in lacks {
+            ::log::warn!("profile {}: {what}", profile.name);
+        }
+    }
+    Ok(())
+}
+
 /// SIGHUP: a changed file is taken in, a bad one changes nothing. What runs keeps what it has.
-fn reload(args: &Args, environment: &Environment, descriptors: (u64, u64), needs: &Needs, servings: &mut [Serving]) {
+fn reload(
+    args: &Args,
+    environment: &Environment,
+    descriptors: (u64, u64),
+    needs: &Needs,
+    servings: &mut [Serving],
+    workers: &mut Workers,
+) {
     let (settings, policies, _plans) = match configure(args, environment, descriptors) {
         Ok(configured) => configured,
         Err(error) => return ::log::error!("not reloaded: {error}"),
@@ -264,6 +307,9 @@ fn reload(args: &Args, environment: &Environment, descriptors: (u64, u64), needs
     let served = servings.iter().map(|serving| names(serving.node()));
     if !served.eq(settings.nodes.iter().map(names)) {
         return ::log::error!("not reloaded: the nodes or our names have changed: restart erluv for that");
+    }
+    if let Err(error) = provide(&policies, workers) {
+        return ::log::error!("not reloaded: {error}");
     }
     for (serving, (node, policy)) in servings.iter_mut().zip(settings.nodes.into_iter().zip(policies)) {
         serving.reload(node, policy);

@@ -39,8 +39,9 @@ impl Needs {
         if root {
             needs.0.extend(ALWAYS.map(|(name, why)| (name.to_owned(), why)));
         }
-        for workers in settings.nodes.iter().map(|node| &node.workers) {
-            let profile = &workers.profile;
+        let nodes = settings.nodes.iter().map(|node| &node.workers);
+        let held = nodes.flat_map(|workers| workers.profiles.iter().map(move |held| (workers, &held.profile)));
+        for (workers, profile) in held {
             let lowest = [Some(i32::from(workers.nice_min)), profile.nice].into_iter().flatten().min();
             if lowest.is_some_and(|lowest| lowest < own_nice) {
                 needs.add("CAP_SYS_NICE", "priorities above main's own (nice, nice_min)");

@@ -24,8 +24,10 @@ use std::time::{Duration, Instant};
 use erluv_proto::ids::{RequestId, WorkerId};
 use erluv_proto::ipc::{self, Exited, Failure, LaunchFailed, SIGNALS, Step};
 
+use crate::audit::{Asked, Subject};
 use crate::launch::{self, Ends};
 use crate::order::{Ending, NodeIndex, Order, Running};
+use crate::sandbox::CgroupLimits;
 use crate::sys::{Process, Reaped};
 use crate::tree::Trees;
 use crate::worker::{Event, State};
@@ -50,11 +52,21 @@ pub(crate) enum LaunchOutcome<'w> {
     Failed(Report),
 }
 
+/// What a launch is for, besides its order.
+#[derive(Debug)]
+pub(crate) struct Purpose {
+    /// Who asked, for the audit log.
+    pub(crate) asked: Asked,
+    /// From SIGTERM to SIGKILL, where main itself ends the worker.
+    pub(crate) grace: Duration,
+}
+
 /// One worker.
 #[derive(Debug)]
 struct Worker {
     node: NodeIndex,
     request: RequestId,
+    subject: Subject,
     /// The user's name, for the report.
     user: String,
     /// The name of its profile, for the report and the ceilings.
@@ -74,6 +86,10 @@ struct Worker {
     killer: Option<Process>,
     /// The system has killed something in its tree for want of memory.
     oom: bool,
+    /// Its profile grants no longer life, and main ends it for that.
+    timeout: bool,
+    /// The grace that it has then.
+    grace: Duration,
     /// The step that failed.
     failure: Option<(Step, i32)>,
     started: Instant,
@@ -81,7 +97,8 @@ struct Worker {
     ended: Option<Reaped>,
     /// When the grace of the last request to stop is over.
     grace_ends: Option<Instant>,
-    /// When it comes up in [`Workers::due`]: the end of a grace, or the next look at its tree.
+    /// When it comes up in [`Workers::due`]: the end of its life by its profile, that of a grace, or the next look at
+    /// its tree.
     timer: Option<Instant>,
     /// From one look at its tree to the next, and when the last is.
     pause: Duration,
@@ -139,11 +156,14 @@ impl Workers {
     }
 
     /// Launches a worker. The node is told nothing before its program runs (S-33).
-    pub(crate) fn launch(&mut self, order: Order, now: Instant) -> LaunchOutcome<'_> {
+    pub(crate) fn launch(&mut self, order: Order, purpose: Purpose, now: Instant) -> LaunchOutcome<'_> {
         let worker = self.name_nobody();
+        let Purpose { asked, grace } = purpose;
+        let subject = asked.worker(worker, &order);
         let forked = match self.fork(&order, worker) {
             Ok(forked) => forked,
             Err((step, errno)) => {
+                subject.failed(step, errno);
                 let failure = Failure::Step(step, errno);
                 let failed = LaunchFailed { request: order.request, worker, failure };
                 return LaunchOutcome::Failed(Report::Failed(order.node, failed));
@@ -153,6 +173,7 @@ impl Workers {
         let entry = Worker {
             node: order.node,
             request: order.request,
+            subject,
             user: order.identity.map(|identity| identity.name).unwrap_or_default(),
             profile: order.sandbox.profile.name.to_string(),
             output_limit: order.sandbox.profile.output,
@@ -164,11 +185,13 @@ impl Workers {
             ending: order.ending,
             killer: None,
             oom: false,
+            timeout: false,
+            grace,
             failure: None,
             started: now,
             ended: None,
             grace_ends: None,
-            timer: None,
+            timer: order.sandbox.profile.wall.and_then(|wall| now.checked_add(wall)),
             pause: end::FIRST_PAUSE,
             give_up: None,
         };
@@ -176,6 +199,7 @@ impl Workers {
         let of_node = self.by_node.entry(order.node).or_default();
         of_node.ids.insert(worker);
         of_node.running.add(&entry.user, &entry.profile);
+        self.timers.extend(entry.timer.map(|at| (at, worker)));
         let entry = self.table.entry(worker).or_insert(entry);
         let pipe: &OwnedFd = entry.error.insert(error);
         LaunchOutcome::Pending { worker, error_pipe: pipe.as_fd() }
@@ -184,7 +208,10 @@ impl Workers {
     fn fork(&mut self, order: &Order, worker: WorkerId) -> Result<launch::Forked, launch::Unlaunched> {
         let errno = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO);
         let null = self.null.as_ref().map_err(|error| (Step::Descriptors, errno(error)))?;
-        let folder = self.trees.make(order.node, worker).map_err(|error| (Step::Cgroup, errno(&error)))?;
+        let folder = self
+            .trees
+            .make(order.node, worker, &order.sandbox.profile)
+            .map_err(|error| (Step::Cgroup, errno(&error)))?;
         let forked = launch::launch(order, null.as_fd(), folder.as_ref().map(AsFd::as_fd));
         if forked.is_err() {
             // Nothing was ever in it, and it has no session: 0 leads none.
@@ -267,6 +294,11 @@ impl Workers {
     /// When [`Workers::due`] is to be called next.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Has the workers' groups have what these limits need; what lacks, by key and reason ([`Trees::provide`]).
+    pub(crate) fn provide(&mut self, limits: &CgroupLimits) -> Vec<String> {
+        self.trees.provide(limits)
     }
 
     /// What workers are made of, for the log.

@@ -47,7 +47,7 @@ fn s06_s07_another_user_and_root_by_any_spelling_are_refused_and_logged() {
     {
         let answer = node.eval_ok(&format!(r#"Ask(["/bin/true"], [{{user, "{user}"}}])"#));
         assert_eq!(answer, format!(r#"{{error,{{refused,{{users,<<"{user}">>}}}}}}"#), "{user}");
-        erluv.wait_log(&format!("refused by users: {user}"));
+        erluv.wait_log(&format!("rule=users what={}", user.replace(' ', "\\x20")));
     }
     for odd in [r#""""#, r#"[0]"#, "root", "0", r#""daemon\n""#] {
         let answer = node.eval_ok(&format!(r#"element(1, Ask(["/bin/true"], [{{user, {odd}}}]))"#));
@@ -159,8 +159,8 @@ fn s24_a_program_outside_of_the_patterns_is_refused_by_every_name_and_logged() {
     assert!(
         node.eval_ok(&format!(r#"Ask(["../allowed/good"], [{{cd, "{at}"}}])"#)).contains("{refused,{program_path,")
     );
-    erluv.wait_log("refused by programs");
-    erluv.wait_log("refused by program_path");
+    erluv.wait_log("rule=programs what=");
+    erluv.wait_log("rule=program_path what=");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn s26_names_that_a_loader_or_an_interpreter_obeys_are_refused_and_logged() {
     ] {
         let answer = node.eval_ok(&format!(r#"Ask(["/bin/true"], [{{env, [{{"{name}", "/tmp/x.so"}}]}}])"#));
         assert!(answer.starts_with("{error,{refused,{env,"), "{name}: {answer}");
-        erluv.wait_log(&format!("refused by env: {name}"));
+        erluv.wait_log(&format!("rule=env what={name}"));
     }
 }
 

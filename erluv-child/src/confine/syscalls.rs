@@ -122,9 +122,12 @@ fn checked(own_pid: u32) -> Result<Vec<(c_long, Vec<SeccompRule>)>, BackendError
     // No memory is ever both written and executed: what is executable was so before.
     let no_exec = || none_of(2, libc::PROT_EXEC);
     let anonymous = all_of(3, libc::MAP_ANONYMOUS)?;
-    // F_GETFD: what a debug build of the standard library asks before it closes a descriptor.
+    // F_GETFD: what a debug build of the standard library asks before it closes a descriptor. F_SETPIPE_SZ: up to what
+    // the system allows any user.
     let mut commands = Vec::new();
-    for command in [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD_CLOEXEC] {
+    for command in
+        [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD_CLOEXEC, libc::F_SETPIPE_SZ]
+    {
         commands.push(SeccompRule::new(vec![equal(1, command)?])?);
     }
     // The size and the settings of a worker's terminal (S-30); TIOCSTI above all is not among them.

@@ -78,8 +78,13 @@ impl Manager {
         };
         let Some(output) = output else { return };
         output.queued = false;
-        let Some(recipient) = output.to.clone().or_else(|| worker.owner.clone()) else { return };
-        let Ok(to) = Term::exactly(&recipient) else { return };
+        // Moved out for the turn: it is not read while the stream is.
+        let own_recipient = output.to.take();
+        let recipient = own_recipient.as_deref().or(worker.owner.as_deref());
+        let Some(to) = recipient.and_then(|recipient| Term::exactly(recipient).ok()) else {
+            output.to = own_recipient;
+            return;
+        };
         let first = outlet.node.len();
         let ended = loop {
             let start = outlet.node.len();
@@ -107,6 +112,7 @@ impl Manager {
             }
             break true;
         };
+        output.to = own_recipient;
         if ended { self.stream_ended(id, which, outlet) } else { self.schedule(id, which, outlet) }
     }
 

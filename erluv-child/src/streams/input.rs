@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// What one message has to leave over, at the least, when the pipe is full, for a longer pipe to be worth its call.
+const MUCH: usize = 16 * 1024;
+
 /// What became of input that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -25,6 +28,8 @@ pub(crate) struct Input {
     queue: VecDeque<u8>,
     /// Whether the poller knows the pipe: it is told when the pipe first is full.
     registered: bool,
+    /// The pipe was made as long as it gets.
+    long: bool,
     /// The end of input has been sent: the pipe closes when the queue is empty.
     ending: bool,
     /// It is a terminal: its end of input is a character.
@@ -37,7 +42,7 @@ impl Input {
     /// The write end of a pipe, or a terminal.
     pub(crate) fn new(pipe: OwnedFd, terminal: bool) -> Self {
         let (pipe, queue) = (Some(pipe), VecDeque::new());
-        Self { pipe, queue, registered: false, ending: false, terminal, accepted: 0, written: 0 }
+        Self { pipe, queue, registered: false, long: false, ending: false, terminal, accepted: 0, written: 0 }
     }
 
     /// The pipe or terminal, while it is open.
@@ -77,7 +82,11 @@ impl Input {
                         self.written = self.written.saturating_add(n as u64);
                         rest = rest.get(n..).unwrap_or_default();
                     }
-                    Ok(None) => break,
+                    Ok(None) if self.long || rest.len() < MUCH => break,
+                    Ok(None) => {
+                        self.long = true;
+                        super::lengthen(pipe.as_fd());
+                    }
                     Err(_) => {
                         self.close();
                         return Taken::Closed;

@@ -8,6 +8,8 @@ mod held;
 pub(crate) mod input;
 pub(crate) mod output;
 
+use std::os::fd::BorrowedFd;
+
 use erluv_proto::ids::WorkerId;
 use mio::Token;
 
@@ -17,6 +19,21 @@ pub(crate) enum Which {
     Stdin,
     Stdout,
     Stderr,
+}
+
+/// Bytes of a pipe that carries much: both sides do more in one turn, and it is still in the processor's cache.
+#[cfg(target_os = "linux")]
+const LONG_PIPE: usize = 256 * 1024;
+
+/// Makes the pipe of a worker that reads or writes much longer, where the system lets us: a user's pipes may have so much
+/// together and no more (pipe(7), `pipe-user-pages-soft`). On a terminal it does nothing.
+fn lengthen(pipe: BorrowedFd<'_>) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::pipe::fcntl_setpipe_size(pipe, LONG_PIPE) {
+        ::log::trace!("a longer pipe: {error}");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _: BorrowedFd<'_> = pipe;
 }
 
 /// Tokens below this one are the loop's own.

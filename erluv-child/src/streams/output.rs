@@ -35,6 +35,8 @@ pub(crate) struct Output {
     readable: bool,
     /// The last writer has gone: read on until the end is seen, no further event will come.
     closing: bool,
+    /// Its pipe was made as long as it gets.
+    long: bool,
     /// It stands in the run queue.
     pub(crate) queued: bool,
     /// Bytes read since the start.
@@ -65,6 +67,7 @@ impl Output {
             window: window.unwrap_or(0),
             readable: false,
             closing: false,
+            long: false,
             queued: false,
             total: 0,
             held: (keep || lines.is_some()).then(|| Box::new(Held::new(lines, keep))),
@@ -201,6 +204,10 @@ impl Output {
                 self.total = self.total.saturating_add(n as u64);
                 // A short read has emptied the pipe: whatever is written next raises an event of its own.
                 self.readable = n == most || self.closing;
+                if n == PIECE && !self.long {
+                    self.long = true;
+                    super::lengthen(self.pipe.as_fd());
+                }
                 Ok(Read::Some(n))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

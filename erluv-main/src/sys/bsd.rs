@@ -70,10 +70,6 @@ pub(super) fn close_from(first: c_int) -> Called {
     }
 }
 
-pub(super) fn empty_bounding_set() -> Called {
-    Ok(())
-}
-
 pub(super) fn set_groups(groups: &[libc::gid_t]) -> Called {
     let count = c_int::try_from(groups.len()).map_err(|_| libc::EINVAL)?;
     // SAFETY: the groups are readable for their number.
@@ -140,10 +136,6 @@ pub(super) fn has_gids(gid: libc::gid_t) -> bool {
     // SAFETY: getegid takes nothing.
     let effective = unsafe { libc::getegid() };
     [real, effective] == [gid; 2]
-}
-
-pub(super) fn clear_capabilities() -> Called {
-    Ok(())
 }
 
 /// No tracing until the exec, which lifts it again.

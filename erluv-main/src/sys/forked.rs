@@ -11,14 +11,18 @@ use std::os::fd::{AsRawFd, RawFd};
 use erluv_proto::ipc::Step;
 use libc::c_int;
 
-use super::os;
-use super::plan::{Ids, MOST_DESCRIPTORS, Plan, Role};
+use super::plan::{Held, Ids, MOST_DESCRIPTORS, Plan, Role};
+use super::sandbox::capabilities;
+use super::{os, sandbox};
 
 /// The exit status of a process that never came to its exec (EX_OSERR).
 const FAILED: c_int = 71;
 
 /// A call, or its errno.
 pub(super) type Called<T = ()> = Result<T, c_int>;
+
+/// A step, or its name and errno.
+pub(super) type Stepped<T = ()> = Result<T, (Step, c_int)>;
 
 /// Becomes what the plan says; `join` is a descriptor of `cgroup.procs` to write to first.
 pub(super) fn become_planned(plan: &Plan<'_>, join: Option<RawFd>) -> ! {
@@ -32,14 +36,32 @@ pub(super) fn become_planned(plan: &Plan<'_>, join: Option<RawFd>) -> ! {
 }
 
 /// All steps, in the order of their names; `error` is where the error pipe is at any time.
-fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Result<Infallible, (Step, c_int)> {
-    let at = |step: Step| move |errno: c_int| (step, errno);
+fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Stepped<Infallible> {
     join_group(join).map_err(at(Step::Cgroup))?;
     place_descriptors(plan, error).map_err(at(Step::Descriptors))?;
     os::default_dispositions().map_err(at(Step::Signals))?;
     os::empty_mask().map_err(at(Step::Signals))?;
     own_session().map_err(at(Step::Setsid))?;
     take_terminal(plan.terminal).map_err(at(Step::Terminal))?;
+    // SAFETY: umask takes a number and cannot fail.
+    unsafe { libc::umask(plan.umask) };
+    if let Role::Worker(held) = &plan.role {
+        become_worker(plan, held)?;
+    }
+    change_folder(plan).map_err(at(Step::Chdir))?;
+    open_files(plan).map_err(at(Step::Redirect))?;
+    if let Role::Worker(held) = &plan.role {
+        // After it, only what programs do is sure to be allowed.
+        sandbox::seal(held)?;
+    }
+    // SAFETY: the path ends with NUL, and both lists with a null pointer; all live in the plan.
+    unsafe { libc::execve(plan.path.as_ptr(), plan.argv.as_ptr(), plan.env.as_ptr()) };
+    Err((Step::Exec, errno()))
+}
+
+/// From main's privileges to those of the worker.
+fn become_worker(plan: &Plan<'_>, held: &Held<'_>) -> Stepped {
+    let ahead = sandbox::surround(held)?;
     // While privileged, so that a limit can be above the one of main.
     for (resource, limit) in &plan.limits {
         // SAFETY: setrlimit reads the limit, which is in the plan.
@@ -47,32 +69,34 @@ fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Result<Infa
     }
     // While privileged: an ordinary user can only lower its priority.
     be_nice(plan.nice).map_err(at(Step::Nice))?;
-    // SAFETY: umask takes a number and cannot fail.
-    unsafe { libc::umask(plan.umask) };
+    sandbox::prioritize(held, &ahead)?;
+    let profile = &held.sandbox.profile;
     if let Some(ids) = &plan.ids {
-        os::empty_bounding_set().map_err(at(Step::Capabilities))?;
+        capabilities::bound(profile.bounding).map_err(at(Step::Capabilities))?;
+        capabilities::keep_over_drop(profile, ids.uid).map_err(at(Step::Capabilities))?;
         os::set_groups(&ids.groups).map_err(at(Step::Setgroups))?;
         os::set_gids(ids.gid).map_err(at(Step::Setgid))?;
         os::set_uids(ids.uid).map_err(at(Step::Setuid))?;
     }
-    if let Role::Worker { main, no_new_privs } = plan.role {
-        // Before the look whether the drop holds: with capabilities an ordinary user could take root's ids again.
-        os::clear_capabilities().map_err(at(Step::Capabilities))?;
-        if let Some(ids) = &plan.ids {
-            verify(ids).map_err(at(Step::Verify))?;
-        }
-        // The change of ids has taken back both of these (S-36, S-37).
-        os::forbid_tracing().map_err(at(Step::Deathsig))?;
-        os::die_with(main).map_err(at(Step::Deathsig))?;
-        if no_new_privs {
-            os::forbid_new_privileges().map_err(at(Step::NoNewPrivs))?;
-        }
+    // Before the look whether the drop holds: with capabilities an ordinary user could take root's ids again.
+    capabilities::reduce(profile.ambient).map_err(at(Step::Capabilities))?;
+    if let Some(ids) = &plan.ids {
+        verify(ids).map_err(at(Step::Verify))?;
     }
-    change_folder(plan).map_err(at(Step::Chdir))?;
-    open_files(plan).map_err(at(Step::Redirect))?;
-    // SAFETY: the path ends with NUL, and both lists with a null pointer; all live in the plan.
-    unsafe { libc::execve(plan.path.as_ptr(), plan.argv.as_ptr(), plan.env.as_ptr()) };
-    Err((Step::Exec, errno()))
+    // The change of ids has taken back both of these (S-36, S-37).
+    os::forbid_tracing().map_err(at(Step::Deathsig))?;
+    os::die_with(held.main).map_err(at(Step::Deathsig))?;
+    if profile.no_new_privs {
+        os::forbid_new_privileges().map_err(at(Step::NoNewPrivs))?;
+    }
+    sandbox::restrict(held, &ahead)?;
+    // The last call that takes any away has been made.
+    capabilities::raise(profile.ambient).map_err(at(Step::Capabilities))
+}
+
+/// An error with the step that it is of.
+pub(super) fn at(step: Step) -> impl Fn(c_int) -> (Step, c_int) {
+    move |errno| (step, errno)
 }
 
 /// Into a control group, where the fork did not put the process there: "0" is whoever writes it.
@@ -182,7 +206,7 @@ fn tell(error: RawFd, step: Step, errno: c_int) {
     let _ = write_all(error, &[step as u8, a, b, c, d]);
 }
 
-fn write_all(fd: RawFd, bytes: &[u8]) -> Called {
+pub(super) fn write_all(fd: RawFd, bytes: &[u8]) -> Called {
     // SAFETY: the bytes are readable for their length.
     let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
     match usize::try_from(written) {

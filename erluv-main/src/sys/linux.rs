@@ -1,4 +1,4 @@
-//! Linux: clone3, pidfds, capabilities, and ids by system calls of their own (glibc's wrappers take locks, and change
+//! Linux: clone3, pidfds, and ids by system calls of their own (glibc's wrappers take locks, and change
 //! the ids of all threads).
 
 use std::ffi::CStr;
@@ -15,9 +15,6 @@ pub(crate) const CAN_FORBID_NEW_PRIVILEGES: bool = true;
 
 /// clone3(2): the new process is in this control group from its first instruction (Linux 5.7).
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
-/// capset(2), capabilities(7): the version with two words for each set.
-const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
 /// Real-time signals included.
 const LAST_SIGNAL: c_int = 64;
@@ -214,23 +211,6 @@ fn close_one(fd: c_int) {
     let _ = unsafe { libc::close(fd) };
 }
 
-/// Takes every capability out of the bounding set, so that no program that is executed can bring one back (S-12).
-pub(super) fn empty_bounding_set() -> Called {
-    for capability in 0..64 {
-        match control(libc::PR_CAPBSET_DROP, capability, 0) {
-            Ok(_) => {}
-            // Behind the last one that this kernel has.
-            Err(libc::EINVAL) => return Ok(()),
-            // Without CAP_SETPCAP: fine where there is nothing to drop.
-            Err(errno) => match control(libc::PR_CAPBSET_READ, capability, 0) {
-                Ok(0) => {}
-                Ok(_) | Err(_) => return Err(errno),
-            },
-        }
-    }
-    Ok(())
-}
-
 pub(super) fn set_groups(groups: &[libc::gid_t]) -> Called {
     // SAFETY: the groups are readable for their number.
     called(unsafe { libc::syscall(SYS_setgroups, groups.len(), groups.as_ptr()) })
@@ -260,15 +240,6 @@ pub(super) fn has_gids(gid: libc::gid_t) -> bool {
     // SAFETY: the three places are ours.
     let result = unsafe { libc::getresgid(&raw mut real, &raw mut effective, &raw mut saved) };
     result == 0 && [real, effective, saved] == [gid; 3]
-}
-
-/// Effective, permitted, inheritable and ambient: all empty (S-12).
-pub(super) fn clear_capabilities() -> Called {
-    control(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0)?;
-    let header = [CAPABILITY_VERSION_3, 0];
-    let none = [0_u32; 6];
-    // SAFETY: a header of two words and sets of two times three words are what this version reads.
-    called(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) })
 }
 
 /// No ptrace and no core from here to the exec, which sets it anew (S-36).
@@ -319,12 +290,12 @@ pub(super) fn is_single_threaded() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
 
-fn control(option: c_int, argument: c_int, second: c_int) -> Called<c_int> {
+pub(super) fn control(option: c_int, argument: c_int, second: c_int) -> Called<c_int> {
     let (argument, second) = (c_long::from(argument), c_long::from(second));
     // SAFETY: the options used here take numbers only.
     check(unsafe { libc::prctl(option, argument, second, 0, 0) })
 }
 
-fn called(result: c_long) -> Called {
+pub(super) fn called(result: c_long) -> Called {
     if result == -1 { Err(errno()) } else { Ok(()) }
 }

@@ -3,6 +3,7 @@
 //!
 //! - [`plan`]: what a process is to become, prepared whole before the fork.
 //! - [`forked`]: what runs between fork and exec, in the forked process.
+//! - [`sandbox`]: what a profile is there.
 //! - [`half`]: making erluv-child.
 //! - [`mod@detach`]: becoming a daemon.
 //! - [`prepare`]: what main does to itself before anything else.
@@ -16,6 +17,12 @@ mod forked;
 mod half;
 mod plan;
 mod prepare;
+
+#[cfg(not(target_os = "linux"))]
+#[path = "no_sandbox.rs"]
+mod sandbox;
+#[cfg(target_os = "linux")]
+mod sandbox;
 
 #[cfg(not(target_os = "linux"))]
 #[path = "bsd.rs"]
@@ -52,6 +59,7 @@ pub(crate) use half::spawn_half;
 pub(crate) use os::CAN_FORBID_NEW_PRIVILEGES;
 pub(crate) use plan::Plan;
 pub(crate) use prepare::{PrepareError, own_limit, prepare_process};
+pub(crate) use sandbox::{Prepared, can_unshare, host};
 
 /// A process that this process has made and not reaped yet: only such are ever signalled (S-38).
 #[derive(Debug)]
