@@ -103,6 +103,37 @@ fn s06_what_the_policy_refuses_is_said_and_leaves_with_77() {
 }
 
 #[test]
+fn s68_what_a_node_may_ask_is_what_its_own_table_says() {
+    needs_root!();
+    let place = Place::new("");
+    let config = place.0.path().join("erluv.conf");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let (common, _) = text.split_once("[workers]").unwrap();
+    let common = common.replace("node = \"a@127.0.0.1\"\n", "");
+    let tables = "[[node]]\nname = \"a@127.0.0.1\"\n[node.workers]\nusers = [\"daemon\"]\nshell = false\n\
+                  [[node]]\nname = \"b@127.0.0.1\"\n[node.workers]\nusers = [\"games\"]\n\
+                  programs = [\"/usr/bin/id\"]\nprofiles = [\"default\", \"mine\"]\n[profile.mine]\numask = \"000\"\n";
+    std::fs::write(&config, format!("{common}{tables}")).unwrap();
+    let id = |node: &str, more: &[&str]| {
+        let (code, said, errors) = place.run(&[&["--node", node], more].concat(), &["/usr/bin/id", "-un"]);
+        (code.unwrap(), format!("{said}{errors}").trim_end().to_owned())
+    };
+    assert_eq!(id("a@127.0.0.1", &[]), (0, "daemon".to_owned()));
+    assert_eq!(id("b@127.0.0.1", &[]), (0, "games".to_owned()));
+    assert_eq!(id("b@127.0.0.1", &["--profile", "mine"]), (0, "games".to_owned()));
+    for (node, options, rule) in [
+        ("a@127.0.0.1", ["--user", "games"], "users"),
+        ("b@127.0.0.1", ["--user", "daemon"], "users"),
+        ("a@127.0.0.1", ["--profile", "mine"], "profiles"),
+    ] {
+        let (code, said) = id(node, &options);
+        assert!(code == 77 && said.starts_with(&format!("erluv-main: refused by {rule}: ")), "{node}: {code} {said}");
+    }
+    assert_eq!(place.code(&["--node", "a@127.0.0.1"], &["/bin/true"]), 0);
+    assert_eq!(place.code(&["--node", "b@127.0.0.1"], &["/bin/true"]), 77);
+}
+
+#[test]
 fn signals_go_on_to_the_command() {
     let place = Place::new("");
     let script =
