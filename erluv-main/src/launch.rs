@@ -90,9 +90,10 @@ pub(crate) fn launch_within(
         Input::Null | Input::File(_) => None,
         Input::Pipe => stdin.as_ref().map(AsFd::as_fd),
         Input::Terminal => slave,
+        Input::Own => Some(rustix::stdio::stdin()),
     };
-    let own_out = own(&order.stdout, stdout.as_ref(), slave);
-    let own_err = own(&order.stderr, stderr.as_ref(), slave);
+    let own_out = own(&order.stdout, stdout.as_ref(), slave, rustix::stdio::stdout());
+    let own_err = own(&order.stderr, stderr.as_ref(), slave, rustix::stdio::stderr());
     let descriptors = vec![
         own_in.unwrap_or(null),
         target(&order.stdout, own_out, own_err).unwrap_or(null),
@@ -111,12 +112,19 @@ pub(crate) fn launch_within(
     Ok(Forked { process: forked.map_err(at(Step::Fork))?, init: made, error: answer, ends })
 }
 
-/// What an output stream is by itself. For a file, `/dev/null` keeps the place until the worker opens it.
-fn own<'f>(to: &Output, pipe: Option<&'f OwnedFd>, slave: Option<BorrowedFd<'f>>) -> Option<BorrowedFd<'f>> {
+/// What an output stream is by itself; `mains` is the same stream of this process. For a file, `/dev/null` keeps the
+/// place until the worker opens it.
+fn own<'f>(
+    to: &Output,
+    pipe: Option<&'f OwnedFd>,
+    slave: Option<BorrowedFd<'f>>,
+    mains: BorrowedFd<'f>,
+) -> Option<BorrowedFd<'f>> {
     match to {
         Output::Null | Output::Other | Output::File(_) => None,
         Output::Pipe => pipe.map(AsFd::as_fd),
         Output::Terminal => slave,
+        Output::Own => Some(mains),
     }
 }
 
@@ -124,7 +132,7 @@ fn own<'f>(to: &Output, pipe: Option<&'f OwnedFd>, slave: Option<BorrowedFd<'f>>
 fn target<'f>(to: &Output, own: Option<BorrowedFd<'f>>, other: Option<BorrowedFd<'f>>) -> Option<BorrowedFd<'f>> {
     match to {
         Output::Other => other,
-        Output::Null | Output::Pipe | Output::File(_) | Output::Terminal => own,
+        Output::Null | Output::Pipe | Output::File(_) | Output::Terminal | Output::Own => own,
     }
 }
 
@@ -143,7 +151,7 @@ impl Streams {
         let copy = || master.as_ref().map(OwnedFd::try_clone).transpose();
         let mut ends = Ends::default();
         let stdin = match order.stdin {
-            Input::Null | Input::File(_) => None,
+            Input::Null | Input::File(_) | Input::Own => None,
             Input::Pipe => {
                 let (read, write) = pipe()?;
                 unblock(&write)?;
@@ -169,7 +177,7 @@ impl Streams {
 
 fn output(to: &Output, end: &mut Option<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     match to {
-        Output::Null | Output::Other | Output::File(_) | Output::Terminal => Ok(None),
+        Output::Null | Output::Other | Output::File(_) | Output::Terminal | Output::Own => Ok(None),
         Output::Pipe => {
             let (read, write) = pipe()?;
             unblock(&read)?;

@@ -14,6 +14,7 @@ mod attendant;
 mod audit;
 mod cookie;
 mod daemon;
+mod exec;
 mod exit;
 mod explain;
 mod half;
@@ -45,7 +46,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use erluv_proto::ipc::About;
 use thiserror::Error;
 
-use args::{Args, ArgsError, Command};
+use args::{Args, ArgsError, Command, Exec};
 use daemon::{Daemon, Reload};
 use identity::{Roles, SystemAccounts};
 use order::NodeIndex;
@@ -130,7 +131,7 @@ fn start() -> Result<u8, Failure> {
             log::answer(&explain::explain(wanted, &settings, &roles, &policies)?);
             return Ok(exit::OK);
         }
-        Some(Command::Exec(_)) => return Err(ArgsError::Usage("exec: not in this build".to_owned()).into()),
+        Some(Command::Exec(exec)) => return run_one(exec.clone(), &args, &settings, policies),
     }
     if args.check {
         let lacks = policies.iter().flat_map(Policy::sandboxes).map(|sandbox| &sandbox.profile).flat_map(|profile| {
@@ -159,19 +160,39 @@ fn start() -> Result<u8, Failure> {
     let journal = environment.vars.iter().any(|(name, _)| name == "JOURNAL_STREAM");
     log::init(args.foreground, args.verbose, journal).map_err(|error| Failure::System("log", error))?;
     let needs = Needs::of(&settings);
-    keep_only(&needs)?;
+    for lacking in privileges::keep_only(&needs).map_err(gave_up)? {
+        ::log::warn!("main was started without {lacking}");
+    }
     let reload = move |servings: &mut [Serving], workers: &mut Workers| {
         reload(&args, &environment, prepared.descriptors, &needs, servings, workers);
     };
     serve(Box::new(reload), settings, policies, plans, starter).inspect_err(|error| ::log::error!("{error}"))
 }
 
-/// From here on main can do what its configuration needs, and no more.
-fn keep_only(needs: &Needs) -> Result<(), Failure> {
-    for lacking in privileges::keep_only(needs).map_err(|error| Failure::System("giving capabilities up", error))? {
-        ::log::warn!("main was started without {lacking}");
+/// `exec`: one command under the policy of a node, without that node.
+fn run_one(exec: Exec, args: &Args, settings: &Settings, policies: Vec<Policy>) -> Result<u8, Failure> {
+    log::init(true, args.verbose, false).map_err(|error| Failure::System("log", error))?;
+    if args.verbose == 0 {
+        // It says itself on stderr what there is to say.
+        ::log::set_max_level(::log::LevelFilter::Off);
     }
-    Ok(())
+    for lacking in privileges::keep_only(&Needs::of(settings)).map_err(gave_up)? {
+        ::log::info!("started without {lacking}");
+    }
+    let mut workers = Workers::new(Trees::open(use_cgroup(settings.cgroup))?, FIRST_WORKER);
+    provide(&policies, &mut workers)?;
+    let mut nodes = settings.nodes.iter().zip(policies).enumerate();
+    let wanted = |peer: &str| exec.node.as_deref().is_none_or(|name| name == peer);
+    let Some((index, (node, policy))) = nodes.find(|(_, (node, _))| wanted(node.peer.as_str())) else {
+        let what = format!("{:?} is not served by this configuration", exec.node.unwrap_or_default());
+        return Err(Failure::Config(ConfigError::rule("node", what)));
+    };
+    let place = exec::Place { node: NodeIndex(index), peer: &node.peer, grace: node.kill_timeout };
+    exec::run(exec, &place, policy, workers).map_err(|error| Failure::System("poll", error))
+}
+
+fn gave_up(error: std::io::Error) -> Failure {
+    Failure::System("giving capabilities up", error)
 }
 
 /// All that is decided by the configuration. The lists have an entry for each node.

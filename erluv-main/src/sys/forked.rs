@@ -26,6 +26,9 @@ pub(super) type Stepped<T = ()> = Result<T, (Step, c_int)>;
 
 /// Becomes what the plan says; `join` is a descriptor of `cgroup.procs` to write to first.
 pub(super) fn become_planned(plan: &Plan<'_>, join: Option<RawFd>) -> ! {
+    #[cfg(test)]
+    #[cfg(target_os = "linux")]
+    super::guard::forbid_allocation();
     let mut error = plan.error.as_raw_fd();
     match steps(plan, join, &mut error) {
         Ok(never) => match never {},

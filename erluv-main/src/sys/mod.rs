@@ -43,6 +43,9 @@ mod os;
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]
+mod guard;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod half_tests;
 #[cfg(test)]
 #[cfg(target_os = "linux")]

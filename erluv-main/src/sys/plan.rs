@@ -97,7 +97,7 @@ impl<'a> Redirect<'a> {
             Input::File(path) => {
                 Some(Self { path, flags: Self::ALWAYS | libc::O_RDONLY, mode: 0, target: 0, also: None })
             }
-            Input::Null | Input::Pipe | Input::Terminal => None,
+            Input::Null | Input::Pipe | Input::Terminal | Input::Own => None,
         };
         let outputs =
             [Self::output(&order.stdout, &order.stderr, 1, 2), Self::output(&order.stderr, &order.stdout, 2, 1)];

@@ -427,7 +427,9 @@ fn where_clone3_is_missing_the_process_moves_into_its_group_itself() {
             Forked::Child { join } => {
                 forked::join_group(join).unwrap();
                 let own = fs::read_to_string("/proc/self/cgroup").unwrap();
-                let there = own.lines().any(|line| line.starts_with("0::/erluv.") && line.ends_with("/n0/w5"));
+                let there = own
+                    .lines()
+                    .any(|line| line.starts_with("0::/") && line.contains("/erluv.") && line.ends_with("/n0/w5"));
                 // SAFETY: _exit takes a number.
                 unsafe { libc::_exit(if there { 17 } else { 1 }) }
             }

@@ -18,7 +18,7 @@ pub(crate) fn connect(node: &Node, name: &str) -> Result<TcpStream, String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(io)?;
     stream.set_nodelay(true).map_err(io)?;
     // A challenge that is always the same proves nothing, and there is nobody here to whom it should.
-    let (mut state, first) = Handshake::start(&own, &peer, Creation::from_random(std::process::id()), 1);
+    let (mut state, first) = Handshake::start(&own, &peer, Creation::from_random(std::process::id()), 1, false);
     stream.write_all(&first).map_err(io)?;
     loop {
         let frame = next_frame(&mut stream).map_err(io)?;
