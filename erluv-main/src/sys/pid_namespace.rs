@@ -90,3 +90,49 @@ pub(crate) fn number_within(pid: i32) -> Option<i32> {
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     line.split_ascii_whitespace().next_back()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::alone_as_root;
+    use super::*;
+    use crate::tree::UseCgroup;
+    use crate::workers::bench::{Bench, order, sandbox};
+
+    /// Which namespace children of this process are made in.
+    fn of_children() -> std::path::PathBuf {
+        fs::read_link("/proc/self/ns/pid_for_children").unwrap()
+    }
+
+    /// As if the way home had failed.
+    fn go_astray(bench: &mut Bench) {
+        let sandbox = sandbox(|profile| profile.namespaces.pid = true);
+        let started = bench.start(crate::order::Order { sandbox, ..order(&["/bin/sleep", "1000"]) });
+        let there = File::open(format!("/proc/{}/ns/pid", started.pid())).unwrap();
+        set_children(&there.into()).unwrap();
+        ASTRAY.store(true, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn main_comes_home_before_it_forks_again() {
+        alone_as_root(|| {
+            let (mut bench, home) = (Bench::new(UseCgroup::Auto), of_children());
+            go_astray(&mut bench);
+            assert_ne!(of_children(), home);
+            let text = bench.output(order(&["/bin/readlink", "/proc/self/ns/pid"]));
+            assert_eq!((text.trim_end(), of_children()), (home.to_str().unwrap(), home.clone()));
+            bench.workers.close();
+        });
+    }
+
+    #[test]
+    fn main_forks_nothing_where_it_cannot_come_home() {
+        alone_as_root(|| {
+            let mut bench = Bench::new(UseCgroup::Never);
+            go_astray(&mut bench);
+            // Without CAP_SYS_ADMIN there is no way.
+            nix::unistd::setresuid(65534.into(), 65534.into(), 65534.into()).unwrap();
+            let refused = bench.refuse_at_once(crate::order::Order { identity: None, ..order(&["/bin/true"]) });
+            assert_eq!(refused, (erluv_proto::ipc::Step::Fork, libc::EPERM));
+        });
+    }
+}

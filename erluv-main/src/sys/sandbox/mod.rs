@@ -29,6 +29,8 @@ mod mount_tests;
 #[cfg(test)]
 mod namespace_tests;
 #[cfg(test)]
+mod profile_tests;
+#[cfg(test)]
 mod tests;
 
 use erluv_proto::ipc::Step;

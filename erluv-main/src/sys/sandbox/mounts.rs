@@ -17,10 +17,15 @@ const CLOSED: [(&CStr, &CStr); 3] = [(c"mode", c"0"), (c"size", c"4k"), (c"nr_in
 /// All steps; each of them ends it where it fails.
 pub(in crate::sys) fn arrange(plan: Option<&MountPlan>) -> Called {
     let Some(plan) = plan else { return Ok(()) };
+    make_own()?;
+    plan.steps.iter().try_for_each(|step| carry_out(step, &plan.held))
+}
+
+/// From here on no mount goes from here to the host or comes from there. Main's root has to be a mount, pivot_root(2).
+pub(super) fn make_own() -> Called {
     let root = calls::open_place(c"/", false)?;
     calls::make_private(root)?;
-    close(root)?;
-    plan.steps.iter().try_for_each(|step| carry_out(step, &plan.held))
+    close(root)
 }
 
 fn carry_out(step: &Step, held: &[Cell<c_int>]) -> Called {
