@@ -101,6 +101,11 @@ pub(crate) fn launch_within(
     ];
     let plan = Plan::worker(order, descriptors, error.as_fd()).map_err(at(Step::Fork))?;
     let wanted = order.sandbox.profile.namespaces.pid && init.is_none();
+    let ready = wanted.then(pipe).transpose().map_err(at(Step::Pipe))?;
+    let plan = match &ready {
+        Some((wait, tell)) => plan.waiting(wait.as_fd(), tell.as_fd()),
+        None => plan,
+    };
     let made = wanted.then(|| spawn_init(&plan, cgroup)).transpose().map_err(at(Step::Init))?;
     let forked = match made.as_ref().or(init) {
         None => spawn(&plan, cgroup),
