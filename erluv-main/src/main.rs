@@ -14,7 +14,9 @@ mod attendant;
 mod audit;
 mod cookie;
 mod daemon;
+mod exec;
 mod exit;
+mod explain;
 mod half;
 mod identity;
 mod launch;
@@ -44,9 +46,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use erluv_proto::ipc::About;
 use thiserror::Error;
 
-use args::{Args, ArgsError};
+use args::{Args, ArgsError, Command, Exec};
 use daemon::{Daemon, Reload};
-use identity::SystemAccounts;
+use identity::{Roles, SystemAccounts};
 use order::NodeIndex;
 use pid_file::PidFile;
 use policy::Policy;
@@ -76,7 +78,10 @@ enum Failure {
     Child(#[from] StartError),
     #[error(transparent)]
     Tree(#[from] TreeError),
-    #[error("profile {0}: {1} (required = true)")]
+    #[error(
+        "profile.{0}: this system lacks: {1}: set on_missing = \"best_effort\" to do without, or take the profile out of \
+         workers.profiles"
+    )]
     Lacks(String, String),
     #[error("pid_file: {0}")]
     PidFile(std::io::Error),
@@ -119,11 +124,23 @@ fn start() -> Result<u8, Failure> {
     let prepared = sys::prepare_process()?;
     let args = Args::parse_from_env()?;
     let environment = Environment::of_process(prepared.environment)?;
-    let (mut settings, policies, plans) = configure(&args, &environment, prepared.descriptors)?;
+    let Configured { mut settings, roles, policies, plans } = configure(&args, &environment, prepared.descriptors)?;
+    match &args.command {
+        None => {}
+        Some(Command::Explain(wanted)) => {
+            log::answer(&explain::explain(wanted, &settings, &roles, &policies)?);
+            return Ok(exit::OK);
+        }
+        Some(Command::Exec(exec)) => return run_one(exec.clone(), &args, &settings, policies),
+    }
     if args.check {
         let lacks = policies.iter().flat_map(Policy::sandboxes).map(|sandbox| &sandbox.profile).flat_map(|profile| {
             let lacks = tree::foresee(use_cgroup(settings.cgroup), &profile.cgroup);
-            lacks.into_iter().map(|what| format!("profile {}: {what}", profile.name))
+            let so = match profile.need {
+                SandboxNeed::Required => ": started like this, erluv-main ends (on_missing = \"required\")",
+                SandboxNeed::BestEffort => "",
+            };
+            lacks.into_iter().map(move |what| format!("profile.{}: {what}{so}", profile.name))
         });
         let lacks = lacks.collect::<Vec<_>>();
         settings.warnings.extend(lacks);
@@ -143,22 +160,48 @@ fn start() -> Result<u8, Failure> {
     let journal = environment.vars.iter().any(|(name, _)| name == "JOURNAL_STREAM");
     log::init(args.foreground, args.verbose, journal).map_err(|error| Failure::System("log", error))?;
     let needs = Needs::of(&settings);
-    keep_only(&needs)?;
+    for lacking in privileges::keep_only(&needs).map_err(gave_up)? {
+        ::log::warn!("main was started without {lacking}");
+    }
     let reload = move |servings: &mut [Serving], workers: &mut Workers| {
         reload(&args, &environment, prepared.descriptors, &needs, servings, workers);
     };
-    serve(Box::new(reload), (settings, policies, plans), starter).inspect_err(|error| ::log::error!("{error}"))
+    serve(Box::new(reload), settings, policies, plans, starter).inspect_err(|error| ::log::error!("{error}"))
 }
 
-/// From here on main can do what its configuration needs, and no more.
-fn keep_only(needs: &Needs) -> Result<(), Failure> {
-    for lacking in privileges::keep_only(needs).map_err(|error| Failure::System("giving capabilities up", error))? {
-        ::log::warn!("main was started without {lacking}");
+/// `exec`: one command under the policy of a node, without that node.
+fn run_one(exec: Exec, args: &Args, settings: &Settings, policies: Vec<Policy>) -> Result<u8, Failure> {
+    log::init(true, args.verbose, false).map_err(|error| Failure::System("log", error))?;
+    if args.verbose == 0 {
+        // It says itself on stderr what there is to say.
+        ::log::set_max_level(::log::LevelFilter::Off);
     }
-    Ok(())
+    for lacking in privileges::keep_only(&Needs::of(settings)).map_err(gave_up)? {
+        ::log::info!("started without {lacking}");
+    }
+    let mut workers = Workers::new(Trees::open(use_cgroup(settings.cgroup))?, FIRST_WORKER);
+    provide(&policies, &mut workers)?;
+    let mut nodes = settings.nodes.iter().zip(policies).enumerate();
+    let wanted = |peer: &str| exec.node.as_deref().is_none_or(|name| name == peer);
+    let Some((index, (node, policy))) = nodes.find(|(_, (node, _))| wanted(node.peer.as_str())) else {
+        let what = format!("{:?} is not served by this configuration", exec.node.unwrap_or_default());
+        return Err(Failure::Config(ConfigError::rule("node", what)));
+    };
+    let place = exec::Place { node: NodeIndex(index), peer: &node.peer, grace: node.kill_timeout };
+    exec::run(exec, &place, policy, workers).map_err(|error| Failure::System("poll", error))
 }
 
-type Configured = (Settings, Vec<Policy>, Vec<HalfPlan>);
+fn gave_up(error: std::io::Error) -> Failure {
+    Failure::System("giving capabilities up", error)
+}
+
+/// All that is decided by the configuration. The lists have an entry for each node.
+struct Configured {
+    settings: Settings,
+    roles: Vec<Roles>,
+    policies: Vec<Policy>,
+    plans: Vec<HalfPlan>,
+}
 
 /// All that is decided by the configuration, checked against this machine.
 ///
@@ -175,8 +218,11 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
     }
     let roles = identity::resolve(&settings, &SystemAccounts)?;
     let policies = policy::resolve(&settings, &roles)?;
-    for policy in &policies {
-        settings.warnings.extend(policy.lacks()?);
+    // Who wants to know what lacks is told, whatever it is.
+    if !matches!(args.command, Some(Command::Explain(_))) {
+        for policy in &policies {
+            settings.warnings.extend(policy.lacks()?);
+        }
     }
     let own = std::env::current_exe().map_err(|error| Failure::System("finding this program", error))?;
     let program = start_half::find_program(&own, environment.is_root())?;
@@ -199,12 +245,14 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
     }
     let mut said = BTreeSet::new();
     settings.warnings.retain(|warning| said.insert(warning.clone()));
-    Ok((settings, policies, plans))
+    Ok(Configured { settings, roles, policies, plans })
 }
 
 fn serve(
     reload: Reload,
-    (settings, policies, plans): Configured,
+    settings: Settings,
+    policies: Vec<Policy>,
+    plans: Vec<HalfPlan>,
     starter: Option<sys::Starter>,
 ) -> Result<u8, Failure> {
     let _pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose().map_err(Failure::PidFile)?;
@@ -253,7 +301,7 @@ fn provide(policies: &[Policy], workers: &mut Workers) -> Result<(), Failure> {
             return Err(Failure::Lacks(profile.name.to_string(), lacks.join("; ")));
         }
         for what in lacks {
-            ::log::warn!("profile {}: {what}", profile.name);
+            ::log::warn!("profile.{}: this system lacks: {what}", profile.name);
         }
     }
     Ok(())
@@ -268,7 +316,7 @@ fn reload(
     servings: &mut [Serving],
     workers: &mut Workers,
 ) {
-    let (settings, policies, _plans) = match configure(args, environment, descriptors) {
+    let Configured { settings, policies, .. } = match configure(args, environment, descriptors) {
         Ok(configured) => configured,
         Err(error) => return ::log::error!("not reloaded: {error}"),
     };

@@ -45,6 +45,8 @@ pub(crate) enum Input {
     File(CString),
     /// The worker's terminal.
     Terminal,
+    /// Main's own: of `erluv-main exec` alone, no request can ask for it.
+    Own,
 }
 
 /// Where an output stream of a worker goes.
@@ -60,6 +62,8 @@ pub(crate) enum Output {
     File(OutputFile),
     /// The worker's terminal.
     Terminal,
+    /// Main's own: of `erluv-main exec` alone, no request can ask for it.
+    Own,
 }
 
 /// A file for output, which the worker's own user opens or makes.

@@ -50,7 +50,7 @@ impl Needs {
                 continue;
             }
             let namespaces = &profile.namespaces;
-            let any = namespaces.pid || namespaces.net || namespaces.ipc || namespaces.cgroup;
+            let any = namespaces.pid || namespaces.net || namespaces.ipc || namespaces.user || namespaces.cgroup;
             if profile.mounts.is_some() || any || namespaces.uts.is_some() {
                 needs.add("CAP_SYS_ADMIN", "a profile has mounts or namespaces");
             }

@@ -84,6 +84,10 @@ struct Worker {
     /// How it is asked to end, and the command that does so, from its fork until it is reaped.
     ending: Ending,
     killer: Option<Process>,
+    /// The read end of the command's error pipe: in another process namespace, that tells the command that main lives.
+    killer_error: Option<OwnedFd>,
+    /// The init of its process namespace, until it is reaped.
+    init: Option<Process>,
     /// The system has killed something in its tree for want of memory.
     oom: bool,
     /// Its profile grants no longer life, and main ends it for that.
@@ -124,6 +128,8 @@ pub(crate) struct Workers {
     by_pid: HashMap<i32, WorkerId>,
     /// Those of the commands that end workers, until they are reaped.
     killers: HashMap<i32, WorkerId>,
+    /// Those of the inits of their process namespaces, until they are reaped.
+    inits: HashMap<i32, WorkerId>,
     by_node: BTreeMap<NodeIndex, OfNode>,
     timers: BTreeSet<(Instant, WorkerId)>,
 }
@@ -138,6 +144,7 @@ impl Workers {
             table: BTreeMap::new(),
             by_pid: HashMap::new(),
             killers: HashMap::new(),
+            inits: HashMap::new(),
             by_node: BTreeMap::new(),
             timers: BTreeSet::new(),
         }
@@ -169,7 +176,7 @@ impl Workers {
                 return LaunchOutcome::Failed(Report::Failed(order.node, failed));
             }
         };
-        let launch::Forked { process, error, ends } = forked;
+        let launch::Forked { process, init, error, ends } = forked;
         let entry = Worker {
             node: order.node,
             request: order.request,
@@ -184,6 +191,8 @@ impl Workers {
             ends,
             ending: order.ending,
             killer: None,
+            killer_error: None,
+            init,
             oom: false,
             timeout: false,
             grace,
@@ -196,6 +205,7 @@ impl Workers {
             give_up: None,
         };
         self.by_pid.insert(entry.leader, worker);
+        self.inits.extend(entry.init.as_ref().map(|init| (init.pid, worker)));
         let of_node = self.by_node.entry(order.node).or_default();
         of_node.ids.insert(worker);
         of_node.running.add(&entry.user, &entry.profile);
@@ -311,6 +321,7 @@ impl Workers {
         for (worker, entry) in &self.table {
             self.trees.kill(entry.node, *worker, entry.process.as_ref());
             ask::kill_killer(entry.killer.as_ref());
+            ask::kill_init(entry.init.as_ref());
         }
         self.trees.close();
     }

@@ -1,6 +1,6 @@
 //! A profile as a node may ask for it: who can be held by it, and what it puts into the environment.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -65,6 +65,32 @@ impl Held {
         self.sandbox.profile.name.as_str()
     }
 
+    /// Whether what its mounts start from is there.
+    ///
+    /// # Errors
+    /// A root or the source of a bind that is not.
+    pub(super) fn check_paths(&self) -> Result<(), ConfigError> {
+        let profile = &self.sandbox.profile;
+        let Some(mounts) = &profile.mounts else { return Ok(()) };
+        let roots = mounts.root.iter().map(|root| ("root", root));
+        let binds = mounts.binds.iter();
+        let sources = binds.map(|bind| (if bind.writable { "bind" } else { "bind_read_only" }, &bind.source));
+        for (key, path) in roots.chain(sources) {
+            let found = std::fs::metadata(Path::new(std::ffi::OsStr::from_bytes(path.to_bytes())));
+            let wrong = |what: String| {
+                let key = format!("profile.{}.mounts.{key}", profile.name);
+                Err(ConfigError::rule(&key, format!("{path:?}: {what}: make it, or name another")))
+            };
+            match found {
+                Ok(about) if key == "root" && !about.is_dir() => return wrong("not a folder".to_owned()),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return wrong("is not there".to_owned()),
+                Err(error) => return wrong(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
     /// The user of that name, the first where none is named.
     ///
     /// # Errors
@@ -75,12 +101,6 @@ impl Held {
             Some(name) => self.users.iter().find(|user| user.name == name),
         };
         found.ok_or_else(|| refused("users", name.unwrap_or_default().as_bytes()))
-    }
-
-    /// The users that may be asked for under it.
-    #[allow(dead_code, reason = "for who explains it")]
-    pub(super) fn users(&self) -> &[Member] {
-        &self.users
     }
 }
 
@@ -98,9 +118,8 @@ impl Member {
     }
 
     /// The same for who asks what a worker would get.
-    #[allow(dead_code, reason = "for who explains it")]
-    pub(super) fn variables(&self) -> impl Iterator<Item = &CString> {
-        self.env.iter().map(|added| &added.text)
+    pub(super) fn variables(&self) -> impl Iterator<Item = &CStr> {
+        self.env.iter().map(|added| added.text.as_c_str())
     }
 }
 

@@ -106,11 +106,19 @@ impl Policy {
         self.profiles.iter().map(|held| &*held.sandbox)
     }
 
+    /// What the profile at this place puts into the environment of its first user's workers.
+    pub(crate) fn added_environment(&self, place: usize) -> Vec<String> {
+        let user = self.profiles.get(place).and_then(|held| held.user(None).ok());
+        let variables = user.into_iter().flat_map(Member::variables);
+        variables.map(|text| clean(text.to_bytes())).collect()
+    }
+
     /// What this system lacks of the profiles that may do without, in words.
     ///
     /// # Errors
-    /// Where a profile may not do without (S-74).
+    /// Where a profile may not do without (S-74), or its mounts start from what is not there.
     pub(crate) fn lacks(&self) -> Result<Vec<String>, ConfigError> {
+        self.profiles.iter().try_for_each(Held::check_paths)?;
         let mut lacks = Vec::new();
         for Sandbox { profile, missing, .. } in self.sandboxes() {
             let key = format!("profile.{}", profile.name);
@@ -309,5 +317,7 @@ const fn exec_fails(errno: nix::errno::Errno) -> Failure {
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod option_tests;
+#[cfg(test)]
+mod profile_tests;
 #[cfg(test)]
 mod tests;

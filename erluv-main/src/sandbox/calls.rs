@@ -81,6 +81,16 @@ pub(crate) fn compile(
     Ok(Some(program))
 }
 
+/// A filter that allows these calls and ends the process for all others.
+///
+/// # Errors
+/// Where there is none for this machine.
+pub(crate) fn only(calls: &[c_long]) -> Result<BpfProgram, BackendError> {
+    let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch)?.try_into()
+}
+
 /// The calls of a list, each with the ways of calling it that are refused; none means all.
 fn refused(list: CallList, ambient: u64) -> Result<BTreeMap<c_long, Vec<SeccompRule>>, BackendError> {
     let mut rules = BTreeMap::new();

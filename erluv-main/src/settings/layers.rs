@@ -120,6 +120,11 @@ impl Layer {
         Self { own: Table { origin, values }, nodes: Vec::new() }
     }
 
+    /// A node for who needs none.
+    pub(super) fn stand_in() -> Self {
+        Self::one("stand-in".to_owned(), &["node".to_owned()], ValueKind::from("none@localhost"))
+    }
+
     /// A layer of values, its `[[node]]` tables taken apart from the rest.
     ///
     /// # Errors

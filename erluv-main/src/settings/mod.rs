@@ -55,7 +55,6 @@ const LONGEST_FILE: usize = 1024 * 1024;
 const SEARCH_PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// All that main works by.
-#[allow(dead_code, reason = "for who explains it")]
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The nodes to serve, at least one, in the order of the configuration.
@@ -75,7 +74,6 @@ pub(crate) struct Settings {
 }
 
 /// What one node is served by.
-#[allow(dead_code, reason = "for who explains it")]
 #[derive(Debug, Clone)]
 pub(crate) struct NodeSettings {
     /// The node to serve.
@@ -126,7 +124,6 @@ impl NodeSettings {
 }
 
 /// What the node may ask: `[workers]`. Checked in form; `policy` gives it its meaning.
-#[allow(dead_code, reason = "for who explains it")]
 #[derive(Debug, Clone)]
 pub(crate) struct WorkersSettings {
     /// Names or numbers, perhaps each with a group; empty where none are named.
@@ -152,9 +149,18 @@ pub(crate) struct WorkersSettings {
     pub(crate) path: Vec<PathBuf>,
     /// What may be asked for, at least one; the first is the default.
     pub(crate) profiles: Vec<ProfileSettings>,
+    /// The last of them is there to be tried by hand: no node may ask for it.
+    pub(crate) trial: bool,
     pub(crate) max_args_bytes: usize,
     /// The lowest number, which is the highest priority, that may be asked for: -20 to 0.
     pub(crate) nice_min: i8,
+}
+
+impl WorkersSettings {
+    /// Whether the profile at this place is there to be tried by hand alone.
+    pub(crate) fn is_trial(&self, place: usize) -> bool {
+        self.trial && place.checked_add(1) == Some(self.profiles.len())
+    }
 }
 
 impl Profile {
@@ -174,10 +180,15 @@ impl Profile {
 /// [`ConfigError`]: the first mistake, as one line that tells what to change.
 pub(crate) fn load(args: &Args, environment: &Environment) -> Result<Settings, ConfigError> {
     let mut layers = Vec::new();
+    // By hand, a policy can be looked at without a node that it is for.
+    layers.extend(args.command.is_some().then(Layer::stand_in));
     layers.extend(file_layer(args, environment)?);
     layers.extend(Layer::of_environment(&environment.vars)?);
     layers.extend(Layer::of_args(args));
-    let settings = resolve(merge::merge(layers)?, environment)?;
+    let mut settings = resolve(merge::merge(layers)?, environment)?;
+    if let Some(name) = args.tried_profile() {
+        resolve::admit(&mut settings, name)?;
+    }
     if environment.is_root() {
         settings.nodes.iter().try_for_each(|node| check_chroot(&node.chroot))?;
     }

@@ -4,10 +4,6 @@ use std::collections::BTreeMap;
 
 use config::{Map, Value, ValueKind};
 
-/// Where what no layer says comes from.
-#[allow(dead_code, reason = "for who explains it")]
-pub(crate) const DEFAULT: &str = "default";
-
 /// Keys with dots between tables, and the layer that each was last set by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Origins(BTreeMap<String, String>);
@@ -43,7 +39,6 @@ impl Origins {
     }
 
     /// Where a key comes from; `None` is the default.
-    #[allow(dead_code, reason = "for who explains it")]
     pub(crate) fn of(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }

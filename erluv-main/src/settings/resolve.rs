@@ -149,6 +149,7 @@ fn workers(workers: &RawWorkers, known: &[ProfileSettings]) -> Result<WorkersSet
         env: workers.env.as_ref().map_or_else(|| all("*"), |names| names.0.clone()),
         path: workers.path.as_ref().map_or_else(|| SEARCH_PATH.map(PathBuf::from).to_vec(), |path| path.0.clone()),
         profiles,
+        trial: false,
         max_args_bytes: workers.max_args_bytes.as_ref().map_or(65_536, |bytes| bytes.0),
         nice_min: workers.nice_min.as_ref().map_or(0, |nice| nice.0),
     })
@@ -169,10 +170,32 @@ fn profiles<'p>(workers: &RawWorkers, known: &'p [ProfileSettings]) -> Result<Ve
     let default = find("profile", default)?;
     let name = &default.profile.name;
     if workers.profiles.is_some() && !listed.contains(name) {
-        return Err(ConfigError::rule("workers.profile", format!("{name:?} is not in workers.profiles: add it there")));
+        return Err(ConfigError::rule(
+            "workers.profile",
+            format!("\"{name}\" is not in workers.profiles: add it there"),
+        ));
     }
     let others = listed.iter().filter(|other| *other != name).map(|other| find("profiles", other.as_str()));
     std::iter::once(Ok(default)).chain(others).collect()
+}
+
+/// Adds a profile to those of each node, for who tries it by hand.
+///
+/// # Errors
+/// Where there is none of that name.
+pub(super) fn admit(settings: &mut Settings, name: &str) -> Result<(), ConfigError> {
+    let Settings { nodes, profiles, .. } = settings;
+    let Some(wanted) = profiles.iter().find(|known| known.profile.name.as_str() == name) else {
+        let names = profiles.iter().map(|known| known.profile.name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(ConfigError::rule("--profile", format!("{name:?}: not one of: {names}")));
+    };
+    for workers in nodes.iter_mut().map(|node| &mut node.workers) {
+        if !workers.profiles.iter().any(|listed| listed.profile.name == wanted.profile.name) {
+            workers.profiles.push(wanted.clone().within(workers.max_time));
+            workers.trial = true;
+        }
+    }
+    Ok(())
 }
 
 fn warnings(peer: &NodeName, raw: &Raw) -> Vec<String> {

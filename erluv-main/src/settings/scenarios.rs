@@ -1,5 +1,7 @@
 //! Whole configurations, and what comes of them.
 
+mod nodes;
+
 use super::trusted::tests::Folder;
 use erluv_proto::ids::ProfileName;
 

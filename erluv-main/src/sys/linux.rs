@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use libc::{c_int, c_long};
 
 use super::forked::{Called, check, errno};
-use super::{Forked, Process, cvt};
+use super::{Forked, Plan, Process, cvt};
 
 /// Whether no_new_privs exists here.
 pub(crate) const CAN_FORBID_NEW_PRIVILEGES: bool = true;
@@ -30,18 +30,25 @@ use libc::{SYS_setgroups32 as SYS_setgroups, SYS_setresgid32 as SYS_setresgid, S
 
 /// Makes a process. In the new one, `join` is set where it has to move into the control group by itself.
 pub(super) fn fork_into(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
-    match clone3(cgroup) {
+    super::pid_namespace::come_home()?;
+    match clone3(cgroup, 0) {
         // Before Linux 5.3, or hidden by a container's seccomp filter.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => fork(cgroup),
         answer => answer,
     }
 }
 
-fn clone3(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
+/// Makes the first process of a new process namespace, which needs CAP_SYS_ADMIN.
+pub(super) fn fork_init(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
+    super::pid_namespace::come_home()?;
+    clone3(cgroup, libc::CLONE_NEWPID)
+}
+
+fn clone3(cgroup: Option<BorrowedFd<'_>>, namespaces: c_int) -> io::Result<Forked> {
     let mut pidfd: c_int = -1;
     let number = |flag: c_int| u64::try_from(flag).unwrap_or(0);
     let mut args = libc::clone_args {
-        flags: number(libc::CLONE_PIDFD),
+        flags: number(libc::CLONE_PIDFD | namespaces),
         pidfd: (&raw mut pidfd).expose_provenance() as u64,
         child_tid: 0,
         parent_tid: 0,
@@ -247,11 +254,23 @@ pub(super) fn forbid_tracing() -> Called {
     control(libc::PR_SET_DUMPABLE, 0, 0).map(|_| ())
 }
 
-/// SIGKILL at the death of main; the look at the parent closes the gap in which it may have died already (S-37).
-pub(super) fn die_with(main: libc::pid_t) -> Called {
+/// SIGKILL at the death of main; the look at the parent closes the gap in which it may have died already (S-37). In
+/// another process namespace the parent has no number: there the other end of the error pipe, which main alone has,
+/// tells whether it lives.
+pub(super) fn die_with(main: libc::pid_t, error: RawFd) -> Called {
     control(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0)?;
     // SAFETY: getppid takes nothing.
-    if unsafe { libc::getppid() } == main { Ok(()) } else { Err(libc::ESRCH) }
+    let parent = unsafe { libc::getppid() };
+    let lives = if parent == 0 { has_reader(error)? } else { parent == main };
+    if lives { Ok(()) } else { Err(libc::ESRCH) }
+}
+
+/// Whether somebody has the read end of a pipe, poll(2).
+fn has_reader(pipe: RawFd) -> Called<bool> {
+    let mut ends = libc::pollfd { fd: pipe, events: 0, revents: 0 };
+    // SAFETY: the one entry is ours; no time means no wait.
+    check(unsafe { libc::poll(&raw mut ends, 1, 0) })?;
+    Ok(ends.revents & libc::POLLERR == 0)
 }
 
 pub(super) fn forbid_new_privileges() -> Called {
@@ -283,6 +302,22 @@ pub(super) fn adopt_orphans() -> Called {
 pub(super) fn clear_environment() -> io::Result<()> {
     // SAFETY: this process has one thread, so nobody reads the environment meanwhile.
     cvt(unsafe { libc::clearenv() }).map(|_| ())
+}
+
+/// Executes the program of a plan, the very file where it is pinned (S-24); comes back with the errno.
+pub(super) fn execute(plan: &Plan<'_>) -> c_int {
+    let (argv, env) = (plan.argv.as_ptr(), plan.env.as_ptr());
+    if plan.pinned.is_some() {
+        // Where the descriptors were put in place.
+        let fd = c_long::try_from(plan.descriptors.len().saturating_add(1)).unwrap_or(-1);
+        let (path, flags) = (c"".as_ptr(), c_long::from(libc::AT_EMPTY_PATH));
+        // SAFETY: the path is empty and ends with NUL, both lists end with a null pointer; all live in the plan.
+        unsafe { libc::syscall(libc::SYS_execveat, fd, path, argv, env, flags) };
+    } else {
+        // SAFETY: the path ends with NUL, and both lists with a null pointer; all live in the plan.
+        unsafe { libc::execve(plan.path.as_ptr(), argv, env) };
+    }
+    errno()
 }
 
 /// Whether this process has one thread (S-22).

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
 
 #[cfg(target_os = "linux")]
@@ -26,6 +26,8 @@ pub(super) type Resource = libc::c_int;
 /// A process to be.
 pub(crate) struct Plan<'a> {
     pub(super) path: &'a CStr,
+    /// The file that is executed in its place.
+    pub(super) pinned: Option<BorrowedFd<'a>>,
     pub(super) argv: Strings<'a>,
     pub(super) env: Strings<'a>,
     pub(super) cwd: &'a CStr,
@@ -95,7 +97,7 @@ impl<'a> Redirect<'a> {
             Input::File(path) => {
                 Some(Self { path, flags: Self::ALWAYS | libc::O_RDONLY, mode: 0, target: 0, also: None })
             }
-            Input::Null | Input::Pipe | Input::Terminal => None,
+            Input::Null | Input::Pipe | Input::Terminal | Input::Own => None,
         };
         let outputs =
             [Self::output(&order.stdout, &order.stderr, 1, 2), Self::output(&order.stderr, &order.stdout, 2, 1)];
@@ -162,6 +164,7 @@ impl<'a> Plan<'a> {
         let ids = order.identity.as_ref().map(Ids::new);
         let plan = Self {
             path: &order.path,
+            pinned: order.pinned.as_ref().map(AsFd::as_fd),
             argv: Strings::new(&order.argv),
             env: Strings::new(&order.env),
             cwd: &order.cwd,
@@ -190,6 +193,7 @@ impl<'a> Plan<'a> {
     ) -> io::Result<Self> {
         let plan = Self {
             path,
+            pinned: None,
             argv: Strings::new(argv),
             env: Strings::new(&[]),
             cwd: c"/",

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use erluv_proto::ids::{ProfileName, RequestId, WorkerId};
-use erluv_proto::ipc::{ExitStatus, Exited, Failure, Launched, Program, Step};
+use erluv_proto::ipc::{ExitStatus, Exited, Failure, LaunchFailed, Launched, Program, Step};
 
 use super::{LaunchOutcome, Purpose, Report, Workers};
 use crate::audit::Asked;
@@ -165,6 +165,15 @@ impl Bench {
         match failure {
             Failure::Step(step, errno) => (step, errno),
             Failure::Refused(..) => panic!("{failure:?}: no policy is at work here"),
+        }
+    }
+
+    /// Launches a worker that is expected not to come to a fork.
+    pub(crate) fn refuse_at_once(&mut self, order: Order) -> (Step, i32) {
+        assert_eq!(self.launch(order), None);
+        match self.reports.pop() {
+            Some(Report::Failed(_, LaunchFailed { failure: Failure::Step(step, errno), .. })) => (step, errno),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -26,7 +26,10 @@ impl Workers {
             match self.by_pid.remove(&ended.pid) {
                 Some(worker) => self.leader_ended(worker, ended, now, &mut report),
                 None if self.killer_ended(ended.pid) => {}
-                None => others.push(ended),
+                None => match self.init_ended(ended.pid) {
+                    Some(worker) => self.sweep_again(worker, now, &mut report),
+                    None => others.push(ended),
+                },
             }
         }
         others
@@ -128,6 +131,7 @@ impl Workers {
             }
             Effect::Kill => {
                 ask::kill_killer(entry.killer.as_ref());
+                ask::kill_init(entry.init.as_ref());
                 self.trees.kill(entry.node, worker, entry.process.as_ref());
             }
             Effect::Sweep => self.sweep(worker, now, report),
@@ -143,11 +147,21 @@ impl Workers {
         }
     }
 
+    /// With an init its whole namespace has ended: if that was waited for, the wait is over.
+    fn sweep_again(&mut self, worker: WorkerId, now: Instant, report: &mut dyn FnMut(Report)) {
+        let waits = |entry: &Worker| matches!(entry.state, State::Sweeping | State::Clearing);
+        if self.table.get(&worker).is_some_and(waits) {
+            self.set_timer(worker, None);
+            self.sweep(worker, now, report);
+        }
+    }
+
     fn sweep(&mut self, worker: WorkerId, now: Instant, report: &mut dyn FnMut(Report)) {
         let Some(entry) = self.table.get_mut(&worker) else { return };
         entry.oom |= self.trees.was_out_of_memory(entry.node, worker);
         // Whoever was to be ended has ended.
-        let removal = match ask::kill_killer(entry.killer.as_ref()) {
+        let (killer, init) = (ask::kill_killer(entry.killer.as_ref()), ask::kill_init(entry.init.as_ref()));
+        let removal = match killer || init {
             true => Removal::Busy,
             false => self.trees.remove(entry.node, worker, entry.leader),
         };

@@ -188,7 +188,7 @@ pub(super) fn is_folder(fd: c_int) -> Called<bool> {
     Ok(status.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
-pub(super) fn close(fd: c_int) -> Called {
+pub(in crate::sys) fn close(fd: c_int) -> Called {
     // SAFETY: close takes a number; the descriptor is the caller's, who gives it up.
     check(unsafe { libc::close(fd) }).map(|_| ())
 }

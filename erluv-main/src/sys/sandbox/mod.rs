@@ -2,6 +2,7 @@
 //! [`super::forked`] in its order; it does nothing where the profile does not ask for it.
 //!
 //! - [`namespaces`]: as root or, without it, in a user namespace.
+//! - [`mount_plan`], [`mounts`], [`mount_calls`]: what is seen of the file system.
 //! - [`users`]: the user namespace of a main that is root.
 //! - [`attributes`]: keys, domain, priorities.
 //! - [`capabilities`]: which stay, around the change of ids.
@@ -13,6 +14,9 @@ pub(in crate::sys) mod attributes;
 pub(in crate::sys) mod capabilities;
 pub(in crate::sys) mod filter;
 pub(in crate::sys) mod landlock;
+mod mount_calls;
+mod mount_plan;
+mod mounts;
 pub(in crate::sys) mod namespaces;
 pub(in crate::sys) mod own;
 pub(in crate::sys) mod probe;
@@ -21,7 +25,11 @@ pub(in crate::sys) mod users;
 #[cfg(test)]
 mod filter_tests;
 #[cfg(test)]
+mod mount_tests;
+#[cfg(test)]
 mod namespace_tests;
+#[cfg(test)]
+mod profile_tests;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +39,8 @@ use seccompiler::BpfProgram;
 use super::forked::{Stepped, at};
 use super::plan::Held;
 use crate::sandbox::{Profile, calls};
+pub(in crate::sys) use landlock::close;
+use mount_plan::MountPlan;
 use own::Own;
 pub(crate) use probe::{can_unshare, host};
 use users::Mapper;
@@ -41,8 +51,11 @@ pub(crate) struct Prepared {
     /// Whether main may change users.
     pub(in crate::sys) root: bool,
     pub(in crate::sys) oom_score: Option<Vec<u8>>,
+    mounts: Option<MountPlan>,
     pub(in crate::sys) landlock: Option<landlock::Rules>,
     pub(in crate::sys) filter: Option<BpfProgram>,
+    /// That of the init of its process namespace. Without one no init can be made, and the launch fails by that name.
+    pub(in crate::sys) init: Option<BpfProgram>,
     /// Whether a step writes to the process's own folder in /proc.
     pub(in crate::sys) needs_own: bool,
 }
@@ -60,8 +73,10 @@ impl Prepared {
             root,
             needs_own: oom_score.is_some() || profile.namespaces.user || namespaces::users_first(profile, root),
             oom_score,
+            mounts: profile.mounts.as_ref().map(|mounts| MountPlan::new(mounts, root)),
             landlock: profile.landlock.as_ref().map(|rules| landlock::Rules::new(rules, host().landlock)),
             filter,
+            init: profile.namespaces.pid.then(|| calls::only(&super::init::CALLS).ok()).flatten(),
         }
     }
 }
@@ -78,6 +93,7 @@ pub(super) fn surround(held: &Held<'_>) -> Stepped<Ahead> {
     let own = Own::open(prepared.needs_own, prepared.root).map_err(at(Step::Unshare))?;
     namespaces::unshare(profile, prepared.root, &own, &held.maps).map_err(at(Step::Unshare))?;
     namespaces::furnish(&profile.namespaces).map_err(at(Step::Namespaces))?;
+    mounts::arrange(prepared.mounts.as_ref()).map_err(at(Step::Mount))?;
     attributes::new_keyring(profile.keyring).map_err(at(Step::Keyring))?;
     attributes::reset_personality(profile.lock_personality).map_err(at(Step::Personality))?;
     let users = prepared.root && profile.namespaces.user;

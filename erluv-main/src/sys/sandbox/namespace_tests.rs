@@ -107,7 +107,7 @@ fn landlock_rules_ports_and_signals() {
 }
 
 /// Main becomes an ordinary user, in the test's own process.
-fn become_nobody() {
+pub(super) fn become_nobody() {
     let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
     setgroups(&[gid]).unwrap();
     setresgid(gid, gid, gid).unwrap();

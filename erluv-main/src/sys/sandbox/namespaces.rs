@@ -12,7 +12,10 @@ use crate::order::Identity;
 use crate::sandbox::host::Kind;
 use crate::sandbox::{Namespaces, Profile};
 use crate::sys::forked::{Called, check};
-use crate::sys::os::called;
+use crate::sys::os::{self, called};
+
+/// Any user who is not root.
+const NOBODY: libc::uid_t = 65534;
 
 /// The texts of uid_map and gid_map, user_namespaces(7): every id of the worker stands for itself.
 #[derive(Debug)]
@@ -126,5 +129,13 @@ fn raise_loopback() -> Called {
 /// Tries in a process of its own whether main may make namespaces of a kind, without root within a new one for users.
 pub(super) fn can_unshare(kind: Kind, root: bool) -> bool {
     let first = if root || kind == Kind::User { 0 } else { libc::CLONE_NEWUSER };
-    super::probe::succeeds(|| unshare_flags(first).and_then(|()| unshare_flags(flag(kind))))
+    super::probe::succeeds(|| {
+        if root && kind == Kind::User {
+            // By then it is the worker's user who makes it.
+            os::set_uids(NOBODY)?;
+        }
+        unshare_flags(first)?;
+        unshare_flags(flag(kind))?;
+        if kind == Kind::Mount { super::mounts::make_own() } else { Ok(()) }
+    })
 }

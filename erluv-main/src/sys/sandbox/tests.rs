@@ -124,3 +124,26 @@ fn s74_what_the_probe_says_of_this_host_is_what_proc_says() {
     assert!(security.is_empty() || (host.landlock > 0) == security.contains("landlock"));
     assert_eq!(host.keyring, fs::metadata("/proc/keys").is_ok());
 }
+
+#[test]
+fn s24_a_pinned_program_is_the_file_that_was_looked_at_whatever_is_at_its_path_by_then() {
+    alone_as_root(|| {
+        let folder = std::env::temp_dir().join(format!("erluv-pin-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("program");
+        fs::copy("/bin/echo", &path).unwrap();
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+        let pinned = rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).unwrap();
+        fs::copy("/bin/false", folder.join("other")).unwrap();
+        fs::rename(folder.join("other"), &path).unwrap();
+        let mut bench = Bench::new(UseCgroup::Auto);
+        let run = Order { pinned: Some(pinned), ..order(&[path.to_str().unwrap(), "pinned"]) };
+        assert_eq!(bench.output(run), "pinned\n");
+        // Nothing of it is left open.
+        let pinned = rustix::fs::open("/bin/ls", flags, rustix::fs::Mode::empty()).unwrap();
+        let run = Order { pinned: Some(pinned), ..order(&["/nowhere", "/proc/self/fd"]) };
+        assert_eq!(bench.output(run), "0\n1\n2\n3\n");
+        bench.workers.close();
+        fs::remove_dir_all(&folder).unwrap();
+    });
+}
