@@ -20,6 +20,15 @@ const TICK_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes read from the node in one go, or what a longer frame lacks.
 const PIECE: usize = 128 * 1024;
 
+/// Room for input that is kept while nothing waits in it.
+const KEPT_INPUT: usize = 256 * 1024;
+
+/// The same for output.
+const KEPT_OUTPUT: usize = 1024 * 1024;
+
+/// Output that has gone is taken from the front of the buffer once it is so much.
+const GONE: usize = 256 * 1024;
+
 /// Bytes that may wait for a node that does not read.
 const MOST_WAITING: usize = 64 * 1024 * 1024;
 
@@ -178,7 +187,7 @@ impl Peer {
             at = at.saturating_add(used);
         }
         self.input.drain(..at.min(self.input.len()));
-        if self.input.is_empty() && self.input.capacity() > PIECE.saturating_mul(4) {
+        if self.input.is_empty() && self.input.capacity() > KEPT_INPUT {
             self.input = Vec::new();
         }
     }
@@ -203,10 +212,10 @@ impl Peer {
         if self.sent == self.out.len() {
             self.out.clear();
             self.sent = 0;
-            if self.out.capacity() > PIECE.saturating_mul(16) {
+            if self.out.capacity() > KEPT_OUTPUT {
                 self.out = Vec::new();
             }
-        } else if self.sent > PIECE.saturating_mul(4) {
+        } else if self.sent > GONE {
             let whole = self.whole();
             self.out.drain(..whole);
             self.sent = self.sent.saturating_sub(whole);
@@ -296,6 +305,22 @@ mod tests {
         }
         assert_eq!(got, [(true, vec![1, 2, 3]), (true, vec![9])]);
         assert!(peer.tick_owed && peer.input.is_empty());
+    }
+
+    #[test]
+    fn what_a_long_frame_lacks_is_asked_for_in_one_go() {
+        let (theirs, mut peer) = peer(1_000_000);
+        let mut sent = 500_000u32.to_be_bytes().to_vec();
+        sent.resize(500_004, 7);
+        let mut got = Vec::new();
+        for piece in sent.chunks(50_000) {
+            rustix::io::write(&theirs, piece).unwrap();
+            peer.set_ready(true, false, false);
+            assert!(got.is_empty());
+            got.extend(frames(&mut peer));
+            assert!(got.is_empty() == (peer.wanted == sent.len()));
+        }
+        assert_eq!((got, peer.wanted), (vec![(true, sent.split_off(4))], 4));
     }
 
     #[test]

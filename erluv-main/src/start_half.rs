@@ -174,16 +174,14 @@ pub(crate) fn start(
     let process = sys::spawn_half(&plan.path, &plan.argv, &descriptors).map_err(system("exec"))?;
     let most = usize::try_from(plan.about.max_workers).unwrap_or(usize::MAX).saturating_mul(4);
     let channel = Channel::new(ours, most.saturating_add(FRAMES));
-    let mut sources = [(channel.raw(), tokens::control(node)), (log.as_raw_fd(), tokens::log(node))];
-    for (source, token) in &mut sources {
-        let interest =
-            if *token == tokens::log(node) { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
-        shared.registry.register(&mut SourceFd(source), *token, interest).map_err(system("poll"))?;
-    }
+    let (registry, token) = (shared.registry, tokens::control(node));
+    channel.watch(registry, token).map_err(system("poll"))?;
+    let log_pipe = log.as_raw_fd();
+    registry.register(&mut SourceFd(&log_pipe), tokens::log(node), Interest::READABLE).map_err(system("poll"))?;
     let mut half = Half::new(process, channel, log, shared.now);
     hello.tree_kill = kill_file.is_some();
     half.say(&ToChild::Hello(hello), kill_file.into_iter().collect()).map_err(StartError::Lost)?;
-    half.flush().map_err(StartError::Lost)?;
+    half.flush(registry, token).map_err(StartError::Lost)?;
     Ok(half)
 }
 

@@ -6,7 +6,7 @@ use erluv_proto::ipc::{Signal, ToMain};
 
 use super::flow::MOST_WAITING;
 use super::worker::{Stopped, Waiting, Worker};
-use super::{Manager, Outlet, put_error, put_own_pid, terms, unix_now};
+use super::{Manager, Outlet, own, put_error, put_own_pid, terms, unix_now};
 use crate::control::Control;
 use crate::dispatcher::request::{Caller, Target};
 use crate::dispatcher::server::{Filter, ServerCall};
@@ -24,25 +24,22 @@ impl Manager {
             }
             ServerCall::Workers(filter) => self.list(caller, &filter, outlet),
             ServerCall::WorkerInfo(target) => {
-                let info = match target {
-                    Target::Worker(id) => self.workers.get(&id).map(|worker| self.describe(worker)),
+                let worker = match target {
+                    Target::Worker(id) => self.workers.get(&id),
                     Target::Server | Target::Nobody => None,
                 };
-                self.reply(caller, outlet.node, |out| match info {
-                    Some(info) => put_term(out, &info),
+                self.reply(caller, outlet.node, |out| match worker {
+                    Some(worker) => terms::put_worker(out, worker, own(&self.hello)),
                     None => put_error(out, |out| put_atom(out, "noproc")),
                 });
             }
             ServerCall::Find(os_pid) => {
-                // The system may give the number of one that has ended to another.
-                let runs = |worker: &&Worker| worker.os_pid == os_pid && worker.end.is_none();
-                let found = self.workers.values().find(runs);
-                let found = found.or_else(|| self.workers.values().find(|worker| worker.os_pid == os_pid));
+                let found = self.by_os_pid.get(&os_pid);
                 self.reply(caller, outlet.node, |out| match found {
                     Some(worker) => {
                         put_tuple(out, 2);
                         put_atom(out, "ok");
-                        put_own_pid(out, &self.hello, worker.id.0);
+                        put_own_pid(out, &self.hello, worker.0);
                     }
                     None => put_error(out, |out| put_atom(out, "not_found")),
                 });
@@ -60,13 +57,13 @@ impl Manager {
             let (user, owner) = (worker.user.as_deref(), worker.owner.as_deref());
             filter.admits(user, owner, &worker.command, worker.state_name())
         };
-        let workers: Vec<&Worker> = self.workers.values().filter(among).collect();
+        let workers: Vec<&Worker> = self.workers.values().map(Box::as_ref).filter(among).collect();
         self.reply(caller, outlet.node, |out| {
             if !workers.is_empty() {
                 put_list(out, u32::try_from(workers.len()).unwrap_or(u32::MAX));
             }
             for worker in workers {
-                put_term(out, &self.describe(worker));
+                terms::put_worker(out, worker, own(&self.hello));
             }
             put_nil(out);
         });
@@ -132,9 +129,8 @@ impl Manager {
                 });
             }),
             WorkerCall::Info => {
-                let info = self.workers.get(&to).map(|worker| self.describe(worker));
-                if let Some(info) = info {
-                    self.reply(caller, outlet.node, |out| put_term(out, &info));
+                if let Some(worker) = self.workers.get(&to) {
+                    self.reply(caller, outlet.node, |out| terms::put_worker(out, worker, own(&self.hello)));
                 }
             }
             WorkerCall::Unknown(question) => self.reply(caller, outlet.node, |out| put_unknown(out, question)),

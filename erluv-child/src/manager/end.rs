@@ -187,8 +187,14 @@ impl Manager {
         }
     }
 
-    fn forget(&mut self, id: WorkerId) -> Option<Worker> {
+    fn forget(&mut self, id: WorkerId) -> Option<Box<Worker>> {
         let worker = self.workers.remove(&id)?;
+        if self.by_os_pid.get(&worker.os_pid) == Some(&id) {
+            self.by_os_pid.remove(&worker.os_pid);
+        }
+        if worker.keep.is_some() {
+            self.kept = self.kept.saturating_sub(1);
+        }
         self.timers.unset(worker.late, id, Alarm::Late);
         self.timers.unset(worker.kept_until, id, Alarm::Kept);
         Some(worker)

@@ -16,7 +16,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
 use super::life::{self, Effect, Event, State};
-use super::timers::Alarm;
+use super::timers::{Alarm, Timers};
 use super::worker::{End, Stopped, Worker};
 use super::{Manager, Outlet, own, owners, put_error};
 use crate::control::Control;
@@ -29,7 +29,8 @@ use crate::streams::{Which, token};
 pub(crate) struct Kept {
     /// The node that they were asked for by.
     node: Option<NodeName>,
-    workers: HashMap<WorkerId, Worker>,
+    workers: HashMap<WorkerId, Box<Worker>>,
+    timers: Timers,
 }
 
 impl Kept {
@@ -58,26 +59,26 @@ impl Kept {
 
     /// When [`Kept::due`] wants to be called next.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let late = |worker: &Worker| worker.late.filter(|_| worker.end.is_none() && worker.stopped.is_none());
-        self.workers.values().flat_map(|worker| [worker.kept_until, late(worker)]).flatten().min()
+        self.timers.next()
     }
 
     /// Stops those that have run, or were kept, for long enough.
     pub(crate) fn due(&mut self, now: Instant, main: &mut Control) {
-        let over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        self.workers.retain(|_, worker| {
-            if over(worker.late) && worker.stopped.is_none() {
-                happens(worker, Event::TimeOver, main);
+        while let Some((id, alarm)) = self.timers.due(now) {
+            let Some(worker) = self.workers.get_mut(&id) else { continue };
+            match alarm {
+                Alarm::Late if worker.stopped.is_none() => happens(worker, Event::TimeOver, main),
+                Alarm::Late | Alarm::Drain => {}
+                Alarm::Kept => happens(worker, Event::KeepOver, main),
             }
-            if over(worker.kept_until) {
-                happens(worker, Event::KeepOver, main);
+            if worker.state == State::Gone {
+                self.workers.remove(&id);
             }
-            worker.state != State::Gone
-        });
+        }
     }
 
     /// Hands them to the manager of a new connection; those of another node are stopped.
-    pub(super) fn take(&mut self, node: &NodeName, main: &mut Control) -> HashMap<WorkerId, Worker> {
+    pub(super) fn take(&mut self, node: &NodeName, main: &mut Control) -> HashMap<WorkerId, Box<Worker>> {
         let mut workers = std::mem::take(&mut self.workers);
         if self.node.as_ref() != Some(node) {
             workers.values_mut().for_each(|worker| happens(worker, Event::KeepOver, main));
@@ -118,7 +119,12 @@ impl Manager {
             }
             true
         });
-        Kept { node: Some(self.peer), workers }
+        let mut timers = Timers::default();
+        for (id, worker) in &workers {
+            timers.set(worker.late, *id, Alarm::Late);
+            timers.set(worker.kept_until, *id, Alarm::Kept);
+        }
+        Kept { node: Some(self.peer), workers, timers }
     }
 
     /// `{adopt, Pid}`: the caller becomes the owner.

@@ -101,7 +101,7 @@ impl Manager {
         if outlet.main.waiting() > WAITING_FOR_MAIN {
             return self.refuse(&asked, &from, outlet, |out| terms::put_refused(out, "busy", "too many requests wait"));
         }
-        if run.keep.is_some() && self.kept_count() >= MOST_KEPT {
+        if run.keep.is_some() && self.kept >= MOST_KEPT {
             return self.refuse(&asked, &from, outlet, |out| terms::put_refused(out, "keep", "too many are kept"));
         }
         let request = RequestId(self.next_request);
@@ -109,6 +109,9 @@ impl Manager {
         let (launch, pending) = split(run, request, asked, from, self.hello.kill_timeout);
         match outlet.main.try_send(&ToMain::Launch(launch)) {
             Ok(()) => {
+                if pending.keep.is_some() {
+                    self.kept = self.kept.saturating_add(1);
+                }
                 self.pending.insert(request, pending);
             }
             Err(error) => {
@@ -116,12 +119,6 @@ impl Manager {
                 self.refuse(&pending.asked, &pending.from, outlet, |out| terms::put_refused(out, "arguments", &what));
             }
         }
-    }
-
-    /// How many workers outlive the connection, or will.
-    fn kept_count(&self) -> usize {
-        let pending = self.pending.values().filter(|pending| pending.keep.is_some()).count();
-        self.workers.values().filter(|worker| worker.keep.is_some()).count().saturating_add(pending)
     }
 
     /// Tells who asked that there is no worker: the reason is that of a process that ended at once, or the answer.
@@ -162,6 +159,9 @@ impl Manager {
     /// Main: no worker came of a request.
     pub(crate) fn launch_failed(&mut self, failed: &LaunchFailed, outlet: &mut Outlet<'_>) {
         if let Some(pending) = self.pending.remove(&failed.request) {
+            if pending.keep.is_some() {
+                self.kept = self.kept.saturating_sub(1);
+            }
             self.tell_refusal(&pending.asked, &pending.from, failed.worker, outlet, |out| {
                 terms::put_failure(out, &failed.failure);
             });
@@ -206,7 +206,8 @@ impl Manager {
             send::put_monitor(out, own(hello), SERVER, pid, owners::words(monitor));
         }
         self.timers.set(worker.late, id, Alarm::Late);
-        self.workers.insert(id, worker);
+        self.by_os_pid.insert(worker.os_pid, id);
+        self.workers.insert(id, Box::new(worker));
         self.watch_outputs(id, outlet);
     }
 }

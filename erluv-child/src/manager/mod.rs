@@ -66,7 +66,12 @@ pub(crate) struct Manager {
     peer: NodeName,
     /// What both sides can do, as the handshake found.
     flags: u64,
-    workers: HashMap<WorkerId, Worker>,
+    /// Each in a place of its own: a table of so large things would have to leave as much room again.
+    workers: HashMap<WorkerId, Box<Worker>>,
+    /// The last one that was started under each process id: the system may give that of one that has ended to another.
+    by_os_pid: HashMap<u32, WorkerId>,
+    /// How many outlive the connection, or will once they are started.
+    kept: usize,
     pending: HashMap<RequestId, Pending>,
     owners: Owners,
     /// Streams that have something to read and may be read.
@@ -94,11 +99,15 @@ impl Manager {
             timers.set(worker.late, *id, Alarm::Late);
             timers.set(worker.kept_until, *id, Alarm::Kept);
         }
+        let by_os_pid = workers.iter().map(|(id, worker)| (worker.os_pid, *id)).collect();
+        let kept = workers.len();
         Self {
             hello,
             peer,
             flags,
             workers,
+            by_os_pid,
+            kept,
             pending: HashMap::new(),
             owners: Owners::default(),
             runnable: VecDeque::new(),
@@ -172,12 +181,6 @@ impl Manager {
     /// When [`Manager::due`] wants to be called next.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.timers.next()
-    }
-
-    fn describe(&self, worker: &Worker) -> eetf::Term {
-        let mut pid = Vec::new();
-        put_pid(&mut pid, self.hello.own.as_str(), worker.id.0, self.hello.creation.get());
-        terms::worker(worker, &pid)
     }
 
     fn reply(&self, caller: Caller<'_>, out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {

@@ -39,7 +39,7 @@ impl Manager {
 
     fn terminal(&self, id: WorkerId) -> io::Result<BorrowedFd<'_>> {
         let worker = self.workers.get(&id).filter(|worker| worker.terminal);
-        worker.and_then(side).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOTTY))
+        worker.and_then(|worker| side(worker)).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOTTY))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Answers and reasons as terms. The cold ones are built with eetf, the rest is written as it goes out.
 
 use eetf::{Atom, BigInteger, Binary, List, Map, Term};
-use erluv_proto::etf::{self, put_atom, put_binary, put_integer, put_map, put_tuple, put_unsigned};
+use erluv_proto::dist::Own;
+use erluv_proto::etf::{put_atom, put_binary, put_integer, put_map, put_tuple, put_unsigned};
 use erluv_proto::ids::NodeName;
 use erluv_proto::ipc::{ExitStatus, Failure, Hello};
 
@@ -195,25 +196,39 @@ pub(crate) fn info(hello: &Hello, peer: &NodeName, running: usize, now: u64) -> 
 }
 
 /// One worker, for `workers` and `{info, Pid}`.
-pub(crate) fn worker(worker: &Worker, pid: &[u8]) -> Term {
-    let remote =
-        |bytes: &[u8]| etf::Term::exactly(bytes).and_then(etf::Term::to_eetf).unwrap_or_else(|_| atom("undefined"));
-    map([
-        ("pid", remote(pid)),
-        ("os_pid", number(u64::from(worker.os_pid))),
-        ("user", worker.user.as_ref().map_or_else(|| atom("default"), |user| binary(user.as_bytes()))),
-        ("profile", binary(worker.profile.as_bytes())),
-        ("command", binary(worker.command.as_bytes())),
-        ("owner", worker.owner.as_deref().map_or_else(|| atom("none"), remote)),
-        ("started", number(worker.started)),
-        ("queued", number(worker.queued() as u64)),
-        ("state", atom(worker.state_name())),
-    ])
+pub(crate) fn put_worker(out: &mut Vec<u8>, worker: &Worker, own: Own<'_>) {
+    put_map(out, 9);
+    put_atom(out, "pid");
+    own.put_pid(out, worker.id.0);
+    put_atom(out, "os_pid");
+    put_unsigned(out, u64::from(worker.os_pid));
+    put_atom(out, "user");
+    match &worker.user {
+        Some(user) => put_binary(out, user.as_bytes()),
+        None => put_atom(out, "default"),
+    }
+    put_atom(out, "profile");
+    put_binary(out, worker.profile.as_bytes());
+    put_atom(out, "command");
+    put_binary(out, worker.command.as_bytes());
+    put_atom(out, "owner");
+    match &worker.owner {
+        // The bytes of a pid, which were checked when they came.
+        Some(owner) => out.extend_from_slice(owner),
+        None => put_atom(out, "none"),
+    }
+    put_atom(out, "started");
+    put_unsigned(out, worker.started);
+    put_atom(out, "queued");
+    put_unsigned(out, worker.queued() as u64);
+    put_atom(out, "state");
+    put_atom(out, worker.state_name());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use erluv_proto::etf;
 
     fn shown(status: ExitStatus, stopped: Option<Stopped>, erlexec: bool, success: u8) -> String {
         let mut out = Vec::new();

@@ -188,10 +188,10 @@ mod tests {
     #[test]
     fn what_the_pipe_does_not_take_waits_and_is_not_reordered() {
         let (reader, mut input) = pipe();
-        let sent: Vec<u8> = (0..600_000u32).map(|i| (i % 251) as u8).collect();
-        assert_eq!(input.offer(&sent, 1 << 20), Taken::Queued(600_000));
+        let sent: Vec<u8> = (0..400_000u32).map(|i| (i % 251) as u8).collect();
+        assert_eq!(input.offer(&sent, 1 << 20), Taken::Queued(400_000));
         assert!(input.unregistered().is_some() && input.unregistered().is_none());
-        assert_eq!(input.end(), Taken::Queued(600_000));
+        assert_eq!(input.end(), Taken::Queued(400_000));
         assert_eq!(input.offer(b"late", 1 << 20), Taken::Closed);
         let (mut got, mut piece) = (Vec::new(), vec![0; 50_000]);
         while got.len() < sent.len() {
@@ -203,13 +203,19 @@ mod tests {
         assert_eq!(got, sent);
         input.drain();
         assert!(input.is_closed());
-        assert_eq!(rustix::io::read(&reader, &mut piece[..]), Ok(0));
+        // A process that another test has just forked may still hold a copy of the write end, until its exec.
+        let mut end = rustix::io::read(&reader, &mut piece[..]);
+        while end == Err(rustix::io::Errno::AGAIN) {
+            std::thread::yield_now();
+            end = rustix::io::read(&reader, &mut piece[..]);
+        }
+        assert_eq!(end, Ok(0));
     }
 
     #[test]
     fn a_queue_at_its_cap_takes_nothing_more() {
         let (_reader, mut input) = pipe();
-        assert!(matches!(input.offer(&vec![0; 600_000], 1000), Taken::Queued(_)));
+        assert!(matches!(input.offer(&vec![0; 300_000], 1000), Taken::Queued(_)));
         let queued = input.queued();
         assert_eq!(input.offer(b"x", 1000), Taken::Overflow);
         assert_eq!(input.queued(), queued);

@@ -248,6 +248,22 @@ mod tests {
         assert_eq!(output.read(&mut out).unwrap(), Read::End);
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pipe_that_carries_much_is_made_longer_and_no_other() {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
+        let before = rustix::pipe::fcntl_getpipe_size(&reader).unwrap();
+        let mut output = Output::new(reader, None, Handing::default());
+        let mut out = Vec::new();
+        for (bytes, expected) in [(PIECE - 1, before), (PIECE, super::super::LONG_PIPE)] {
+            rustix::io::write(&writer, &vec![7; bytes]).unwrap();
+            output.set_readable(false);
+            out.clear();
+            assert_eq!(output.read(&mut out).unwrap(), Read::Some(bytes));
+            assert_eq!(rustix::pipe::fcntl_getpipe_size(output.fd()).unwrap(), expected);
+        }
+    }
+
     #[test]
     fn an_end_that_came_with_the_last_bytes_is_not_missed() {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();

@@ -7,6 +7,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use erluv_proto::ipc::{self, IpcError, MAX_DATAGRAM, ToChild, ToMain};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -43,13 +45,16 @@ pub(crate) struct Channel {
     socket: OwnedFd,
     queue: VecDeque<Outgoing>,
     most: usize,
+    /// Whether the poller tells when child has read: only while the socket takes no more. It becomes writable anew with
+    /// each frame that child reads, and none of these events is worth a wake-up.
+    watches_room: bool,
     buffer: Vec<u8>,
 }
 
 impl Channel {
     /// Takes main's end, which does not block. At most `most` frames wait.
     pub(crate) fn new(socket: OwnedFd, most: usize) -> Self {
-        Self { socket, queue: VecDeque::new(), most, buffer: vec![0; MAX_DATAGRAM] }
+        Self { socket, queue: VecDeque::new(), most, watches_room: false, buffer: vec![0; MAX_DATAGRAM] }
     }
 
     /// For the poller.
@@ -75,11 +80,31 @@ impl Channel {
         Ok(())
     }
 
-    /// Sends what the socket takes; the poller tells when it takes more.
+    /// Has the poller tell, by `token`, of what child sends.
+    ///
+    /// # Errors
+    /// What the poller says.
+    pub(crate) fn watch(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut SourceFd(&self.raw()), token, Interest::READABLE)
+    }
+
+    /// Sends what the socket takes; the poller tells, by the `token` of [`Channel::watch`], when it takes more.
     ///
     /// # Errors
     /// What sendmsg(2) says: child is gone.
-    pub(crate) fn flush(&mut self) -> Result<(), ChannelError> {
+    pub(crate) fn flush(&mut self, registry: &Registry, token: Token) -> Result<(), ChannelError> {
+        self.send_queued()?;
+        let full = !self.queue.is_empty();
+        if full != self.watches_room {
+            let interest = if full { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            // An event that was on its way comes again.
+            registry.reregister(&mut SourceFd(&self.raw()), token, interest)?;
+            self.watches_room = full;
+        }
+        Ok(())
+    }
+
+    fn send_queued(&mut self) -> Result<(), ChannelError> {
         while let Some(first) = self.queue.front() {
             match send(self.socket.as_fd(), first) {
                 Ok(()) => drop(self.queue.pop_front()),

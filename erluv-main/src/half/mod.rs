@@ -13,8 +13,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use erluv_proto::ipc::{ToChild, ToMain};
-use mio::Registry;
 use mio::unix::SourceFd;
+use mio::{Registry, Token};
 
 use crate::sys::Process;
 use channel::{Channel, ChannelError};
@@ -143,12 +143,12 @@ impl Half {
         self.channel.send(frame, descriptors).map_err(|error| Loss::Protocol(error.to_string()))
     }
 
-    /// Sends what waits.
+    /// Sends what waits; `token` is that of its control socket.
     ///
     /// # Errors
     /// Why the child is lost.
-    pub(crate) fn flush(&mut self) -> Result<(), Loss> {
-        self.channel.flush().map_err(|error| match error {
+    pub(crate) fn flush(&mut self, registry: &Registry, token: Token) -> Result<(), Loss> {
+        self.channel.flush(registry, token).map_err(|error| match error {
             ChannelError::Closed => Loss::Ended,
             error => Loss::Protocol(error.to_string()),
         })

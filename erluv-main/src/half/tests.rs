@@ -95,8 +95,10 @@ fn s51_a_malformed_frame_is_the_end_of_child_and_no_more() {
 #[test]
 fn s53_a_child_that_does_not_read_is_lost_before_main_grows() {
     let (_child, mut half) = half();
+    let (poll, token) = (mio::Poll::new().unwrap(), Token(0));
+    half.channel.watch(poll.registry(), token).unwrap();
     let filled = (0..100_000).find(|_| {
-        let said = half.say(&ToChild::Ping(1), Vec::new()).and_then(|()| half.flush());
+        let said = half.say(&ToChild::Ping(1), Vec::new()).and_then(|()| half.flush(poll.registry(), token));
         matches!(said, Err(Loss::Protocol(_)))
     });
     assert!(filled.is_some());

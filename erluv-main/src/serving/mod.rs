@@ -369,7 +369,11 @@ impl Serving {
             self.event(Event::Quiet, shared);
         }
         let (every, patience) = (self.node.heartbeat, self.node.hang_timeout);
-        let beat = self.half.as_mut().map(|half| half.heartbeat(now, every, patience).and_then(|()| half.flush()));
+        let (registry, token) = (shared.registry, tokens::control(self.index));
+        let beat = self.half.as_mut().map(|half| {
+            half.heartbeat(now, every, patience)?;
+            half.flush(registry, token)
+        });
         if let Some(Err(loss)) = beat {
             self.lose(loss, shared);
         }
