@@ -165,6 +165,17 @@ fuzz() {
     cargo test --locked --release -p erluv-tests --test fuzz_smoke
 }
 
+# The short form: it fails on a crash or a wrong byte count, and on no figure.
+bench() {
+    if ! am_root; then
+        left_out "the benchmark: it measures the daemon as root runs it"
+    elif have erlc && have cc && have taskset; then
+        tests/bench/run.sh --short
+    else
+        left_out "the benchmark: no erlc, cc or taskset"
+    fi
+}
+
 # The Erlang half has its own script.
 erlang() {
     if have erlc; then
@@ -247,7 +258,7 @@ requirements() {
         if echo "$tested" | grep -qx "$number"; then count=$((count + 1)); else without="$without S-$number"; fi
     done
     echo "security requirements with a test of their number: $count of 78"
-    stated=$(grep -cE '^- S-[0-9][0-9]: ' tests/SECURITY.md)
+    stated=$(grep -cE '^- S-[0-9][0-9]: ' tests/SECURITY.md || true)
     echo "with a reason in tests/SECURITY.md why there is none: $stated"
     unexplained=''
     for number in $without; do
@@ -288,6 +299,7 @@ step release "release build" release
 step otp "the OTP releases" otp
 step behaviour "behaviour tests, on every OTP release" behaviour
 step fuzz "fuzz targets, a bounded number of executions" fuzz
+step bench "the benchmark, in its short form" bench
 step erlang "the OTP application" erlang
 step samples "sample configurations" samples
 step scripts "shell scripts" scripts

@@ -12,6 +12,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
+use crate::sys::{FdKind, fd_kind};
+
 /// What a read of the control socket brought.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
@@ -126,10 +128,53 @@ impl Control {
                 let datagram = self.buffer.get(..length).unwrap_or_default();
                 let frame = ipc::decode(datagram, descriptors.len());
                 let frame = frame.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                check_kinds(&frame, &descriptors)?;
                 Ok(Received::Frame(frame, descriptors))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Empty),
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether the descriptors of a frame are what it says (S-20): a connection is a socket, a worker's stream a pipe or a
+/// terminal, and what kills the workers a file.
+///
+/// # Errors
+/// `InvalidData` for another kind; those of fstat(2).
+fn check_kinds(frame: &ToChild, descriptors: &[OwnedFd]) -> io::Result<()> {
+    let wanted: &[FdKind] = match frame {
+        ToChild::Hello(_) => &[FdKind::File],
+        ToChild::Connection(_) => &[FdKind::Socket],
+        ToChild::Launched(_) => &[FdKind::Fifo, FdKind::Device],
+        ToChild::LaunchFailed(_) | ToChild::Exited(_) | ToChild::Ping(_) | ToChild::Stopping(()) => &[],
+    };
+    for descriptor in descriptors {
+        let kind = fd_kind(descriptor.as_fd())?;
+        if !wanted.contains(&kind) {
+            let what = format!("a descriptor is a {kind:?}, not a {wanted:?}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use erluv_proto::ids::NodeName;
+    use erluv_proto::ipc::Connection;
+
+    use super::*;
+
+    #[test]
+    fn s20_a_descriptor_of_another_kind_than_its_frame_says_is_refused() {
+        let frame = ToChild::Connection(Connection { peer: NodeName::parse("a@127.0.0.1").unwrap(), flags: 0 });
+        let socket = OwnedFd::from(std::os::unix::net::UnixDatagram::unbound().unwrap());
+        let (pipe, _writer) = io::pipe().unwrap();
+        let file = OwnedFd::from(std::fs::File::open(std::env::current_exe().unwrap()).unwrap());
+        assert!(check_kinds(&frame, &[socket]).is_ok());
+        for other in [OwnedFd::from(pipe), file] {
+            assert_eq!(check_kinds(&frame, &[other]).unwrap_err().kind(), io::ErrorKind::InvalidData);
         }
     }
 }

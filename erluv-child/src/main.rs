@@ -15,6 +15,7 @@ mod log;
 mod manager;
 mod peer;
 mod run;
+mod self_test;
 mod start;
 mod streams;
 mod sys;
@@ -26,6 +27,13 @@ use run::{Child, RunError};
 
 /// The fixed order of the start: what opens a descriptor comes before the confinement, what reads a byte after it.
 fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    match words.next() {
+        Some(word) if word == self_test::OPTION => return self_test::run(words.collect()),
+        #[cfg(target_os = "linux")]
+        Some(word) if word == confine::PROBE => return confine::probe(),
+        Some(_) | None => {}
+    }
     let (start, descriptors) = match start::start(std::env::args_os()) {
         Ok(given) => given,
         Err(error) => return error.report(),

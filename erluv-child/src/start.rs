@@ -2,7 +2,7 @@
 //!
 //! `erluv-child [--user NAME --group GROUP --chroot DIR] --worker-limit N`, an empty environment, and the descriptors 0
 //! to 2 = `/dev/null`, 3 = control socket, 4 = write end of the log pipe. Nothing outside of this process is touched
-//! here.
+//! here. The one thing that anybody may have it do is `--self-test` ([`crate::self_test`]).
 
 use std::{
     ffi::{OsStr, OsString},
@@ -123,8 +123,11 @@ fn made_by_parent(_fd: &OwnedFd) -> bool {
     true
 }
 
-/// The arguments behind the program's name.
-fn parse(args: impl Iterator<Item = OsString>, root: bool) -> Result<Start, StartError> {
+/// The arguments behind the program's name; `root` is whether that is who runs it.
+///
+/// # Errors
+/// [`StartError::Usage`].
+pub(crate) fn parse(args: impl Iterator<Item = OsString>, root: bool) -> Result<Start, StartError> {
     let (mut user, mut group, mut chroot, mut limit) = (None, None, None, None);
     let mut args = args;
     while let Some(option) = args.next() {

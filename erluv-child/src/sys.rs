@@ -3,6 +3,9 @@
 
 #![allow(unsafe_code, reason = "the one module of erluv-child that may")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod attempts;
+
 use std::{
     io,
     mem::MaybeUninit,
@@ -105,6 +108,8 @@ pub(crate) enum FdKind {
     Socket,
     /// A regular file: of those that child is handed, `cgroup.kill`.
     File,
+    /// A character device: of those that child is handed, a worker's terminal.
+    Device,
     /// Anything else.
     Other,
 }
@@ -120,11 +125,8 @@ pub(crate) fn fd_kind(fd: BorrowedFd<'_>) -> io::Result<FdKind> {
         FileType::Fifo => FdKind::Fifo,
         FileType::Socket => FdKind::Socket,
         FileType::RegularFile => FdKind::File,
-        FileType::Directory
-        | FileType::Symlink
-        | FileType::CharacterDevice
-        | FileType::BlockDevice
-        | FileType::Unknown => FdKind::Other,
+        FileType::CharacterDevice => FdKind::Device,
+        FileType::Directory | FileType::Symlink | FileType::BlockDevice | FileType::Unknown => FdKind::Other,
     })
 }
 
@@ -224,23 +226,6 @@ pub(crate) fn forbid_tracing() -> io::Result<()> {
     match unsafe { libc::procctl(libc::P_PID, own, libc::PROC_TRACE_CTL, (&raw mut what).cast()) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
-    }
-}
-
-/// Makes a system call by its number, for the tests of the confinement.
-///
-/// # Safety
-/// Each argument must be what the call takes there; null where it takes a pointer that the test has no use for.
-///
-/// # Errors
-/// The errno of the call.
-#[cfg(all(test, target_os = "linux"))]
-pub(crate) unsafe fn raw_call(number: libc::c_long, args: [usize; 6]) -> io::Result<libc::c_long> {
-    let [a, b, c, d, e, f] = args;
-    // SAFETY: the caller's to see to, as said above.
-    match unsafe { libc::syscall(number, a, b, c, d, e, f) } {
-        -1 => Err(io::Error::last_os_error()),
-        result => Ok(result),
     }
 }
 

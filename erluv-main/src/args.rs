@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 use thiserror::Error;
 
 use crate::exit;
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     pub(crate) verbose: u8,
 
     /// The configuration file [default: /etc/erluv.conf for root, ~/.erluv.conf otherwise]
-    #[arg(short = 'f', value_name = "FILE")]
+    #[arg(short = 'f', value_name = "FILE", global = true)]
     pub(crate) file: Option<PathBuf>,
 
     /// Set one key of the configuration, dots between tables, such as workers.max=5
@@ -53,6 +53,48 @@ pub(crate) struct Args {
     /// How long to wait for the order to respawn, such as 30s
     #[arg(long, value_name = "TIME")]
     pub(crate) die_timeout: Option<String>,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What is done in place of serving nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub(crate) enum Command {
+    Exec(Exec),
+    Explain(Explain),
+}
+
+/// Run one command as a worker would run, and leave with its exit code
+#[derive(Debug, Clone, PartialEq, Eq, ClapArgs)]
+pub(crate) struct Exec {
+    /// The profile, whether a node may ask for it or not [default: the policy's]
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) profile: Option<String>,
+
+    /// The user, one of the policy's [default: the first]
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+
+    /// Whose policy it is [default: that of the first node]
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
+
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Print what a worker would get, and where each value comes from
+#[derive(Debug, Clone, PartialEq, Eq, ClapArgs)]
+pub(crate) struct Explain {
+    /// One profile alone, whether a node may ask for it or not
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) profile: Option<String>,
+
+    /// One node alone
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
 }
 
 /// One `-o`.
@@ -110,6 +152,17 @@ impl Args {
     }
 }
 
+impl Args {
+    /// The profile that is to be tried by hand.
+    pub(crate) fn tried_profile(&self) -> Option<&str> {
+        match &self.command {
+            Some(Command::Exec(exec)) => exec.profile.as_deref(),
+            Some(Command::Explain(explain)) => explain.profile.as_deref(),
+            None => None,
+        }
+    }
+}
+
 /// `KEY=VALUE`, where KEY is parts of letters, digits, `_` and `-` with dots between.
 fn parse_setting(text: &str) -> Result<Setting, String> {
     let Some((key, value)) = text.split_once('=') else {
@@ -147,6 +200,20 @@ mod tests {
     }
 
     #[test]
+    fn a_command_by_hand_has_its_own_options_behind_those_of_all() {
+        assert_eq!(parse("-d").unwrap().command, None);
+        let args = parse("-f /x.conf -v explain --profile p --node a@h").unwrap();
+        let explain = Explain { profile: Some("p".to_owned()), node: Some("a@h".to_owned()) };
+        assert_eq!((args.command, args.nodes.len()), (Some(Command::Explain(explain)), 0));
+        assert_eq!(args.file, Some(PathBuf::from("/x.conf")));
+        let args = parse("exec --profile p --user u -f /x.conf -- /bin/ls -l --node x").unwrap();
+        assert_eq!((args.tried_profile(), &args.file), (Some("p"), &Some(PathBuf::from("/x.conf"))));
+        let command = ["/bin/ls", "-l", "--node", "x"].map(OsString::from).to_vec();
+        let (profile, user) = (Some("p".to_owned()), Some("u".to_owned()));
+        assert_eq!(args.command, Some(Command::Exec(Exec { profile, user, node: None, command })));
+    }
+
+    #[test]
     fn help_and_version_are_answers_and_leave_with_0() {
         for line in ["-h", "-V", "--help", "--version"] {
             let error = parse(line).unwrap_err();
@@ -159,7 +226,22 @@ mod tests {
 
     #[test]
     fn s78_a_wrong_command_line_leaves_with_64() {
-        for line in ["-x", "extra", "-f", "-o", "-o max", "-o =5", "-o a..b=1", "-o a[0]=1", "--name", "--cookie x"] {
+        for line in [
+            "-x",
+            "extra",
+            "-f",
+            "-o",
+            "-o max",
+            "-o =5",
+            "-o a..b=1",
+            "-o a[0]=1",
+            "--name",
+            "--cookie x",
+            "exec",
+            "exec ls",
+            "exec --",
+            "explain x",
+        ] {
             let error = parse(line).unwrap_err();
             assert!(matches!(error, ArgsError::Usage(_)), "{line}");
             assert_eq!(error.exit_code(), 64, "{line}");

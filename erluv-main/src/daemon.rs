@@ -18,8 +18,11 @@ use crate::workers::{Report, Workers};
 /// From the order to go until main leaves whatever is left.
 const LONGEST_STOP: Duration = Duration::from_secs(25);
 
+/// Between two attempts to give a slow syslogd what waits for it.
+const LOG_PAUSE: Duration = Duration::from_millis(20);
+
 /// What SIGHUP does with what is served.
-pub(crate) type Reload = Box<dyn Fn(&mut [Serving])>;
+pub(crate) type Reload = Box<dyn Fn(&mut [Serving], &mut Workers)>;
 
 /// Main at work.
 pub(crate) struct Daemon {
@@ -100,14 +103,18 @@ impl Daemon {
             self.on(NodeIndex(node), now, Serving::due);
         }
         self.announce();
+        if crate::log::is_behind() {
+            log::logger().flush();
+        }
         Ok(())
     }
 
     /// How long the poller may wait.
     fn patience(&self) -> Option<Duration> {
         let nodes = self.servings.iter().filter_map(Serving::next_deadline);
-        let deadline = nodes.chain(self.workers.next_deadline()).chain(self.leave_by).min()?;
-        Some(deadline.saturating_duration_since(Instant::now()))
+        let deadline = nodes.chain(self.workers.next_deadline()).chain(self.leave_by).min();
+        let until = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        until.into_iter().chain(crate::log::is_behind().then_some(LOG_PAUSE)).min()
     }
 
     fn on(&mut self, node: NodeIndex, now: Instant, act: impl FnOnce(&mut Serving, &mut Shared<'_>)) {
@@ -128,7 +135,7 @@ impl Daemon {
         for signal in heard {
             match signal {
                 libc::SIGCHLD => self.reap(now),
-                libc::SIGHUP => (self.reload)(&mut self.servings),
+                libc::SIGHUP => (self.reload)(&mut self.servings, &mut self.workers),
                 libc::SIGUSR1 => self.describe(),
                 _ => self.terminate(now),
             }

@@ -2,13 +2,16 @@
 //! erluv-main at its start and on SIGHUP, never between a fork and an exec (S-10), and checked to be apart (S-08).
 
 use std::ffi::CString;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use thiserror::Error;
 
 use crate::order::Identity;
-use crate::settings::{ConfigError, NodeSettings, Settings};
+use crate::settings::{ConfigError, NodeSettings, ProfileSettings, Settings};
+
+mod apart;
 
 /// The user database, so that tests can have their own.
 pub(crate) trait Accounts {
@@ -40,11 +43,14 @@ pub(crate) struct Account {
     pub(crate) name: String,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    pub(crate) home: PathBuf,
+    pub(crate) shell: PathBuf,
 }
 
 impl From<User> for Account {
     fn from(user: User) -> Self {
-        Self { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() }
+        let User { name, uid, gid, dir: home, shell, .. } = user;
+        Self { name, uid: uid.as_raw(), gid: gid.as_raw(), home, shell }
     }
 }
 
@@ -73,11 +79,15 @@ impl Accounts for SystemAccounts {
 pub(crate) enum AccountError {
     #[error("user {0:?}: no such user: create it or name another")]
     Unknown(String),
-    #[error("user {0:?}: {1}")]
+    #[error("user {0:?}: no such user, and a number alone has no group: write \"{0}:GROUP\"")]
+    NoGroup(String),
+    #[error("group {0:?}: no such group: create it or name another")]
+    UnknownGroup(String),
+    #[error("{0:?}: {1}")]
     Lookup(String, Errno),
     #[error("user {0:?}: is root: set workers.allow_root = true where that is meant, or name another")]
     Root(String),
-    #[error("user {0:?}: is in group 0: take it out of that group or name another")]
+    #[error("user {0:?}: is in group 0: take it out of that group, name another, or set workers.allow_root = true")]
     RootGroup(String),
     #[error("user {name:?}: uid {uid} is below min_uid, which is {min}: name another or lower min_uid")]
     Low { name: String, uid: u32, min: u32 },
@@ -106,66 +116,115 @@ pub(crate) fn parse_id(text: &str) -> Result<u32, IdError> {
     }
 }
 
-fn account(accounts: &dyn Accounts, text: &str) -> Result<Account, AccountError> {
+fn account(accounts: &dyn Accounts, text: &str) -> Result<Option<Account>, AccountError> {
     let lookup = |errno| AccountError::Lookup(text.to_owned(), errno);
-    let found = match accounts.by_name(text).map_err(lookup)? {
-        Some(account) => Some(account),
-        // A number without a user has no group and no name (S-04).
+    match accounts.by_name(text).map_err(lookup)? {
+        Some(account) => Ok(Some(account)),
         None => match parse_id(text) {
-            Ok(uid) => accounts.by_id(uid).map_err(lookup)?,
-            Err(_) => None,
+            Ok(uid) => accounts.by_id(uid).map_err(lookup),
+            Err(_) => Ok(None),
         },
-    };
-    found.ok_or_else(|| AccountError::Unknown(text.to_owned()))
+    }
 }
 
-impl Identity {
-    /// A user that workers may run as, by name or number: with exactly that user's groups, none of main's (S-03).
+fn group(accounts: &dyn Accounts, text: &str) -> Result<u32, AccountError> {
+    let known = accounts.group(text).map_err(|errno| AccountError::Lookup(text.to_owned(), errno))?;
+    known.or_else(|| parse_id(text).ok()).ok_or_else(|| AccountError::UnknownGroup(text.to_owned()))
+}
+
+/// What the configuration says of the users in a list, whoever they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds<'s> {
+    pub(crate) min_uid: u32,
+    pub(crate) allow_root: bool,
+    /// The primary group, in place of the user's own.
+    pub(crate) group: Option<&'s str>,
+    /// The supplementary groups, in place of the user's own.
+    pub(crate) groups: Option<&'s [String]>,
+}
+
+/// A user that workers may run as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Person {
+    /// What it is asked for by.
+    pub(crate) name: String,
+    /// `None` is main itself, which cannot change users.
+    pub(crate) identity: Option<Identity>,
+    pub(crate) home: PathBuf,
+    pub(crate) shell: PathBuf,
+}
+
+impl Person {
+    /// A user by name or number, perhaps with a group behind a colon: with exactly that user's groups, none of main's
+    /// (S-03), or exactly those of the configuration. A number that is no user's has to have a group (S-04).
     ///
     /// # Errors
     /// [`AccountError`]: unknown, root or in its group without `allow_root` (S-06), below `min_uid` (S-07), or with
     /// more groups than a process can have.
-    pub(crate) fn of_user(
-        accounts: &dyn Accounts,
-        text: &str,
-        min_uid: u32,
-        allow_root: bool,
-    ) -> Result<Self, AccountError> {
-        let Account { name, uid, gid } = account(accounts, text)?;
-        if uid == 0 && !allow_root {
+    pub(crate) fn of_user(accounts: &dyn Accounts, entry: &str, bounds: &Bounds<'_>) -> Result<Self, AccountError> {
+        let (user, own_group) = entry.split_once(':').map_or((entry, None), |(user, group)| (user, Some(group)));
+        let gid = bounds.group.or(own_group).map(|text| group(accounts, text)).transpose()?;
+        let (account, is_listed) = match (account(accounts, user)?, parse_id(user), gid) {
+            (Some(account), _, _) => (account, true),
+            (None, Ok(uid), Some(gid)) => {
+                let (home, shell) = (PathBuf::from("/"), PathBuf::from("/bin/sh"));
+                (Account { name: user.to_owned(), uid, gid, home, shell }, false)
+            }
+            (None, Ok(_), None) => return Err(AccountError::NoGroup(user.to_owned())),
+            (None, Err(_), _) => return Err(AccountError::Unknown(user.to_owned())),
+        };
+        let Account { name, uid, gid: listed, home, shell } = account;
+        let gid = gid.unwrap_or(listed);
+        let others = match bounds.groups {
+            Some(groups) => groups.iter().map(|text| group(accounts, text)).collect::<Result<_, _>>()?,
+            None if is_listed => {
+                accounts.groups(&name, gid).map_err(|errno| AccountError::Groups(name.clone(), errno))?
+            }
+            None => Vec::new(),
+        };
+        let identity = Identity::new(name.clone(), uid, gid, others);
+        if uid == 0 && !bounds.allow_root {
             return Err(AccountError::Root(name));
         }
-        if uid != 0 && uid < min_uid {
-            return Err(AccountError::Low { name, uid, min: min_uid });
+        if uid != 0 && uid < bounds.min_uid {
+            return Err(AccountError::Low { name, uid, min: bounds.min_uid });
         }
-        let others = accounts.groups(&name, gid).map_err(|errno| AccountError::Groups(name.clone(), errno))?;
+        if identity.groups.contains(&0) && !bounds.allow_root {
+            return Err(AccountError::RootGroup(name));
+        }
+        Ok(Self { name, identity: Some(identity), home, shell })
+    }
+}
+
+impl Identity {
+    /// The primary group comes first, and none twice (S-09).
+    fn new(name: String, uid: u32, gid: u32, others: Vec<u32>) -> Self {
         let mut groups = vec![gid];
         for group in others {
             if !groups.contains(&group) {
                 groups.push(group);
             }
         }
-        if groups.contains(&0) && !allow_root {
-            return Err(AccountError::RootGroup(name));
-        }
-        Ok(Self { name, uid, gid, groups })
+        Self { name, uid, gid, groups }
     }
 
     /// Whom erluv-child of this node becomes: one user, one group, never root's.
     fn of_child(accounts: &dyn Accounts, node: &NodeSettings) -> Result<Self, ConfigError> {
         let rule = |error: AccountError| ConfigError::rule("user", error.to_string());
-        let Account { name, uid, mut gid } = match &node.user {
-            Some(user) => account(accounts, user).map_err(rule)?,
-            None => match account(accounts, "_erluv") {
-                Err(AccountError::Unknown(_)) => account(accounts, "nobody").map_err(rule)?,
-                found => found.map_err(rule)?,
+        let find = |text: &str| match account(accounts, text) {
+            Ok(found) => found.ok_or_else(|| rule(AccountError::Unknown(text.to_owned()))),
+            Err(error) => Err(rule(error)),
+        };
+        let Account { name, uid, mut gid, .. } = match &node.user {
+            Some(user) => find(user)?,
+            None => match account(accounts, "_erluv").map_err(rule)? {
+                Some(account) => account,
+                None => find("nobody")?,
             },
         };
-        if let Some(group) = &node.group {
-            let wrong = |what: String| ConfigError::rule("group", format!("{group:?}: {what}"));
-            let known = accounts.group(group).map_err(|errno| wrong(errno.to_string()))?;
-            gid = known.or_else(|| parse_id(group).ok()).ok_or_else(|| {
-                wrong("no such group: create it, name another, or leave the key away for the user's own".to_owned())
+        if let Some(text) = &node.group {
+            gid = group(accounts, text).map_err(|error| {
+                ConfigError::rule("group", format!("{error}, or leave the key away for the user's own"))
             })?;
         }
         if uid == 0 || gid == 0 {
@@ -182,8 +241,8 @@ pub(crate) struct Roles {
     pub(crate) main_user: String,
     /// Whom erluv-child becomes; `None` where main is not root and child runs as main does.
     pub(crate) child: Option<Identity>,
-    /// Whom workers may become, the first by default; empty where main is not root and they run as main does.
-    pub(crate) workers: Vec<Identity>,
+    /// Whom workers may become under each of the node's profiles, the first by default; at least one.
+    pub(crate) workers: Vec<Vec<Person>>,
     /// What is not apart, and what is allowed that rarely should be, for the log at start.
     pub(crate) warnings: Vec<String>,
 }
@@ -194,12 +253,15 @@ impl Roles {
         self.child.as_ref().map_or(&self.main_user, |child| &child.name)
     }
 
-    /// The names of the users that workers may run as, at least one.
+    /// The names of the users that workers may run as, at least one, each once.
     pub(crate) fn worker_users(&self) -> Vec<String> {
-        match self.workers.as_slice() {
-            [] => vec![self.main_user.clone()],
-            workers => workers.iter().map(|worker| worker.name.clone()).collect(),
+        let mut names = Vec::<String>::new();
+        for person in self.workers.iter().flatten() {
+            if !names.contains(&person.name) {
+                names.push(person.name.clone());
+            }
         }
+        names
     }
 }
 
@@ -210,71 +272,105 @@ impl Roles {
 pub(crate) fn resolve(settings: &Settings, accounts: &dyn Accounts) -> Result<Vec<Roles>, ConfigError> {
     let found = accounts.by_id(settings.euid);
     let found = found.map_err(|errno| ConfigError::rule("user", format!("uid {}: {errno}", settings.euid)))?;
-    let main = found.map_or_else(|| settings.euid.to_string(), |account| account.name);
+    let main = found.unwrap_or_else(|| Account {
+        name: settings.euid.to_string(),
+        uid: settings.euid,
+        gid: 0,
+        home: PathBuf::from("/"),
+        shell: PathBuf::from("/bin/sh"),
+    });
     let one = |node| match settings.euid {
-        0 => separate(node, accounts, &main),
-        _ => share(node, &main, settings.euid),
+        0 => separate(node, accounts, &main.name),
+        _ => share(node, &main),
     };
-    settings.nodes.iter().map(one).collect()
+    let mut roles = settings.nodes.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    apart::check_nodes(&settings.nodes, &mut roles)?;
+    Ok(roles)
 }
 
 /// As root: three kinds of users, apart from each other.
 fn separate(node: &NodeSettings, accounts: &dyn Accounts, main: &str) -> Result<Roles, ConfigError> {
     let child = Identity::of_child(accounts, node)?;
-    let policy = &node.workers;
-    let none = ["nobody".to_owned()];
-    let users = if policy.users.is_empty() { &none } else { policy.users.as_slice() };
-    let (mut workers, mut warnings) = (Vec::<Identity>::new(), Vec::new());
-    for user in users {
-        let worker = Identity::of_user(accounts, user, policy.min_uid, policy.allow_root)
-            .map_err(|error| ConfigError::rule("workers.users", error.to_string()))?;
-        keep_apart(&child, &worker)?;
-        if workers.iter().any(|other| other.name == worker.name) {
-            return Err(ConfigError::rule("workers.users", format!("{:?} is named twice", worker.name)));
+    let mut roles = Roles { main_user: main.to_owned(), child: Some(child), workers: Vec::new(), warnings: Vec::new() };
+    for profile in &node.workers.profiles {
+        let people = people(node, profile, accounts)?;
+        for person in people.iter().filter(|person| person.identity.as_ref().is_some_and(|who| who.uid == 0)) {
+            let warning = format!("workers.allow_root: workers may run as {:?}", person.name);
+            if !roles.warnings.contains(&warning) {
+                roles.warnings.push(warning);
+            }
         }
-        if worker.uid == 0 {
-            warnings.push(format!("workers.allow_root: workers may run as {:?}", worker.name));
-        }
-        workers.push(worker);
+        roles.workers.push(people);
     }
-    Ok(Roles { main_user: main.to_owned(), child: Some(child), workers, warnings })
+    Ok(roles)
 }
 
-/// A worker that had child's user could trace or kill it, and with its group open what is child's (S-08).
-fn keep_apart(child: &Identity, worker: &Identity) -> Result<(), ConfigError> {
-    let (ours, theirs) = (&child.name, &worker.name);
-    let advice = "create a user for erluv alone (useradd -r -d /var/empty -s /usr/sbin/nologin _erluv), or name \
-                  other users in workers.users";
-    if child.uid == worker.uid {
-        let what = format!("erluv-child would run as {ours:?}, as which workers may run, too: {advice}");
-        return Err(ConfigError::rule("user", what));
+/// Whom workers may run as under a profile: its own user, else those of the policy.
+fn people(node: &NodeSettings, profile: &ProfileSettings, accounts: &dyn Accounts) -> Result<Vec<Person>, ConfigError> {
+    let policy = &node.workers;
+    let bounds = Bounds {
+        min_uid: policy.min_uid,
+        allow_root: policy.allow_root,
+        group: profile.group.as_deref(),
+        groups: profile.groups.as_deref().or(policy.groups.as_deref()),
+    };
+    let none = ["nobody".to_owned()];
+    let (key, users) = match &profile.user {
+        Some(user) => (format!("profile.{}.user", profile.profile.name), std::slice::from_ref(user)),
+        None if policy.users.is_empty() => ("workers.users".to_owned(), none.as_slice()),
+        None => ("workers.users".to_owned(), policy.users.as_slice()),
+    };
+    let mut people = Vec::<Person>::new();
+    for user in users {
+        let person = Person::of_user(accounts, user, &bounds).map_err(|error| match &error {
+            AccountError::UnknownGroup(_) if bounds.groups.is_some() || bounds.group.is_some() => {
+                ConfigError::rule(&format!("{key}, group or groups"), error.to_string())
+            }
+            _ => ConfigError::rule(&key, error.to_string()),
+        })?;
+        if people.iter().any(|other| other.name == person.name) {
+            return Err(ConfigError::rule(&key, format!("{:?} is named twice", person.name)));
+        }
+        people.push(person);
     }
-    if worker.groups.contains(&child.gid) {
-        let what =
-            format!("erluv-child as {ours:?} and workers as {theirs:?} would share group {}: {advice}", child.gid);
-        return Err(ConfigError::rule("user", what));
-    }
-    Ok(())
+    Ok(people)
 }
 
 /// Not as root: everything runs as the user that started it.
-fn share(node: &NodeSettings, main: &str, euid: u32) -> Result<Roles, ConfigError> {
-    let own = |text: &String| text == main || parse_id(text) == Ok(euid);
-    let advice = format!("only root can change users: write {main:?}, leave the key away, or start erluv as root");
+fn share(node: &NodeSettings, main: &Account) -> Result<Roles, ConfigError> {
+    let name = &main.name;
+    let own = |text: &String| text == name || parse_id(text) == Ok(main.uid);
+    let advice = format!("only root can change users: write {name:?}, leave the key away, or start erluv as root");
     if !node.user.iter().all(own) {
         return Err(ConfigError::rule("user", advice));
     }
+    let groups = "only root can change groups: leave the key away";
     if node.group.is_some() {
-        return Err(ConfigError::rule("group", "only root can change groups: leave the key away"));
+        return Err(ConfigError::rule("group", groups));
     }
     if !node.workers.users.iter().all(own) {
         return Err(ConfigError::rule("workers.users", advice));
     }
+    if node.workers.groups.is_some() {
+        return Err(ConfigError::rule("workers.groups", groups));
+    }
+    for profile in &node.workers.profiles {
+        let key = |key: &str| format!("profile.{}.{key}", profile.profile.name);
+        if !profile.user.iter().all(own) {
+            return Err(ConfigError::rule(&key("user"), advice));
+        }
+        if profile.group.is_some() || profile.groups.is_some() {
+            return Err(ConfigError::rule(&key("groups"), groups));
+        }
+    }
     let warnings = vec![format!(
-        "not root: erluv-child and workers run as {main:?}, as erluv-main does: a worker can reach what is {main}'s, \
+        "not root: erluv-child and workers run as {name:?}, as erluv-main does: a worker can reach what is {name}'s, \
          erluv's processes and the cookie file included; start erluv as root to keep them apart"
     )];
-    Ok(Roles { main_user: main.to_owned(), child: None, workers: Vec::new(), warnings })
+    let (home, shell) = (main.home.clone(), main.shell.clone());
+    let person = Person { name: name.clone(), identity: None, home, shell };
+    let workers = node.workers.profiles.iter().map(|_| vec![person.clone()]).collect();
+    Ok(Roles { main_user: name.clone(), child: None, workers, warnings })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::order::{Input, Order, Output};
-use crate::sys::{Plan, Process, spawn};
+use crate::sys::{Plan, Process, discard, spawn, spawn_init, spawn_within};
 use crate::terminal::{self, Pair};
 
 /// The step before the fork that failed, or the fork, and its errno.
@@ -20,6 +20,9 @@ pub(crate) type Unlaunched = (Step, i32);
 #[derive(Debug)]
 pub(crate) struct Forked {
     pub(crate) process: Process,
+    /// The init of its process namespace, where it has one: a child of main, too, to be killed when the process has
+    /// ended.
+    pub(crate) init: Option<Process>,
     /// The read end of its error pipe, not blocking.
     pub(crate) error: OwnedFd,
     /// The node's ends of its streams, not blocking.
@@ -62,6 +65,20 @@ pub(crate) fn launch(
     null: BorrowedFd<'_>,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<Forked, Unlaunched> {
+    launch_within(order, null, cgroup, None)
+}
+
+/// As [`launch`], in the process namespace of an init that is there. Without one, a new one is made where the profile
+/// says so.
+///
+/// # Errors
+/// As those of [`launch`].
+pub(crate) fn launch_within(
+    order: &Order,
+    null: BorrowedFd<'_>,
+    cgroup: Option<BorrowedFd<'_>>,
+    init: Option<&Process>,
+) -> Result<Forked, Unlaunched> {
     let at = |step| move |error: io::Error| (step, error.raw_os_error().unwrap_or(libc::EIO));
     let (answer, error) = pipe().map_err(at(Step::Pipe))?;
     unblock(&answer).map_err(at(Step::Pipe))?;
@@ -73,25 +90,41 @@ pub(crate) fn launch(
         Input::Null | Input::File(_) => None,
         Input::Pipe => stdin.as_ref().map(AsFd::as_fd),
         Input::Terminal => slave,
+        Input::Own => Some(rustix::stdio::stdin()),
     };
-    let own_out = own(&order.stdout, stdout.as_ref(), slave);
-    let own_err = own(&order.stderr, stderr.as_ref(), slave);
+    let own_out = own(&order.stdout, stdout.as_ref(), slave, rustix::stdio::stdout());
+    let own_err = own(&order.stderr, stderr.as_ref(), slave, rustix::stdio::stderr());
     let descriptors = vec![
         own_in.unwrap_or(null),
         target(&order.stdout, own_out, own_err).unwrap_or(null),
         target(&order.stderr, own_err, own_out).unwrap_or(null),
     ];
     let plan = Plan::worker(order, descriptors, error.as_fd()).map_err(at(Step::Fork))?;
-    let process = spawn(&plan, cgroup).map_err(at(Step::Fork))?;
-    Ok(Forked { process, error: answer, ends })
+    let wanted = order.sandbox.profile.namespaces.pid && init.is_none();
+    let made = wanted.then(|| spawn_init(&plan, cgroup)).transpose().map_err(at(Step::Init))?;
+    let forked = match made.as_ref().or(init) {
+        None => spawn(&plan, cgroup),
+        Some(init) => spawn_within(&plan, cgroup, init),
+    };
+    if let (Err(_), Some(init)) = (&forked, &made) {
+        discard(init);
+    }
+    Ok(Forked { process: forked.map_err(at(Step::Fork))?, init: made, error: answer, ends })
 }
 
-/// What an output stream is by itself. For a file, `/dev/null` keeps the place until the worker opens it.
-fn own<'f>(to: &Output, pipe: Option<&'f OwnedFd>, slave: Option<BorrowedFd<'f>>) -> Option<BorrowedFd<'f>> {
+/// What an output stream is by itself; `mains` is the same stream of this process. For a file, `/dev/null` keeps the
+/// place until the worker opens it.
+fn own<'f>(
+    to: &Output,
+    pipe: Option<&'f OwnedFd>,
+    slave: Option<BorrowedFd<'f>>,
+    mains: BorrowedFd<'f>,
+) -> Option<BorrowedFd<'f>> {
     match to {
         Output::Null | Output::Other | Output::File(_) => None,
         Output::Pipe => pipe.map(AsFd::as_fd),
         Output::Terminal => slave,
+        Output::Own => Some(mains),
     }
 }
 
@@ -99,7 +132,7 @@ fn own<'f>(to: &Output, pipe: Option<&'f OwnedFd>, slave: Option<BorrowedFd<'f>>
 fn target<'f>(to: &Output, own: Option<BorrowedFd<'f>>, other: Option<BorrowedFd<'f>>) -> Option<BorrowedFd<'f>> {
     match to {
         Output::Other => other,
-        Output::Null | Output::Pipe | Output::File(_) | Output::Terminal => own,
+        Output::Null | Output::Pipe | Output::File(_) | Output::Terminal | Output::Own => own,
     }
 }
 
@@ -118,7 +151,7 @@ impl Streams {
         let copy = || master.as_ref().map(OwnedFd::try_clone).transpose();
         let mut ends = Ends::default();
         let stdin = match order.stdin {
-            Input::Null | Input::File(_) => None,
+            Input::Null | Input::File(_) | Input::Own => None,
             Input::Pipe => {
                 let (read, write) = pipe()?;
                 unblock(&write)?;
@@ -144,7 +177,7 @@ impl Streams {
 
 fn output(to: &Output, end: &mut Option<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     match to {
-        Output::Null | Output::Other | Output::File(_) | Output::Terminal => Ok(None),
+        Output::Null | Output::Other | Output::File(_) | Output::Terminal | Output::Own => Ok(None),
         Output::Pipe => {
             let (read, write) = pipe()?;
             unblock(&read)?;

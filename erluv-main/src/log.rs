@@ -6,6 +6,7 @@ mod clean;
 mod socket;
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ::log::{Level, LevelFilter, Log, Metadata, Record};
@@ -16,6 +17,14 @@ use socket::Socket;
 
 /// The name in front of every line.
 const IDENT: &str = "erluv-main";
+
+/// Lines wait for a syslogd that is slow.
+static BEHIND: AtomicBool = AtomicBool::new(false);
+
+/// Whether lines wait for syslogd: flush the log from time to time.
+pub(crate) fn is_behind() -> bool {
+    BEHIND.load(Ordering::Relaxed)
+}
 
 struct Sink {
     level: LevelFilter,
@@ -118,7 +127,13 @@ impl Log for Sink {
         }
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        if let Some(syslog) = &self.syslog {
+            let backend = &mut syslog.lock().unwrap_or_else(PoisonError::into_inner).backend;
+            backend.drain(std::time::Instant::now());
+            BEHIND.store(backend.is_behind(), Ordering::Relaxed);
+        }
+    }
 }
 
 /// Sends one line; what could not be sent before it is counted in it.
@@ -138,6 +153,7 @@ fn send(logger: &mut Logger<Socket, Formatter3164>, level: Level, text: &str) {
     // The backend only collects: it cannot fail before `finish`.
     drop(formatted);
     logger.backend.finish(std::time::Instant::now());
+    BEHIND.store(logger.backend.is_behind(), Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -4,16 +4,19 @@
 //!
 //! The start is a fixed ritual, below, from the arguments to the loop. [`daemon`] is the loop, [`serving`] one node and
 //! its child, [`link`] the way to the node, [`half`] the child as a process, [`attendant`] what main says in its place.
-//! [`settings`] and [`policy`] are what root has laid down, [`workers`] what runs, [`launch`] and [`sys`] how it is
-//! started.
+//! [`settings`] and [`policy`] are what root has laid down, [`privileges`] what main keeps of root's, [`workers`] what
+//! runs, [`launch`] and [`sys`] how it is started.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 
 mod args;
 mod attendant;
+mod audit;
 mod cookie;
 mod daemon;
+mod exec;
 mod exit;
+mod explain;
 mod half;
 mod identity;
 mod launch;
@@ -23,6 +26,7 @@ mod notify;
 mod order;
 mod pid_file;
 mod policy;
+mod privileges;
 mod sandbox;
 mod serving;
 mod settings;
@@ -34,6 +38,7 @@ mod tree;
 mod worker;
 mod workers;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -41,15 +46,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use erluv_proto::ipc::About;
 use thiserror::Error;
 
-use args::{Args, ArgsError};
+use args::{Args, ArgsError, Command, Exec};
 use daemon::{Daemon, Reload};
-use identity::SystemAccounts;
+use identity::{Roles, SystemAccounts};
 use order::NodeIndex;
 use pid_file::PidFile;
 use policy::Policy;
+use privileges::Needs;
 use serving::Serving;
 use settings::CgroupUse;
-use settings::{ConfigError, Environment, Settings};
+use settings::{ConfigError, Environment, SandboxNeed, Settings};
 use start_half::{Become, HalfPlan, StartError};
 use tree::{TreeError, Trees, UseCgroup};
 use workers::Workers;
@@ -72,6 +78,11 @@ enum Failure {
     Child(#[from] StartError),
     #[error(transparent)]
     Tree(#[from] TreeError),
+    #[error(
+        "profile.{0}: this system lacks: {1}: set on_missing = \"best_effort\" to do without, or take the profile out of \
+         workers.profiles"
+    )]
+    Lacks(String, String),
     #[error("pid_file: {0}")]
     PidFile(std::io::Error),
     #[error("random numbers: {0}")]
@@ -85,7 +96,8 @@ impl Failure {
         match self {
             Self::Args(error) => error.exit_code(),
             Self::Prepare(sys::PrepareError::SetId) => exit::NOPERM,
-            Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) => exit::CONFIG,
+            Self::Child(StartError::SelfTest(_)) => exit::OSERR,
+            Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) | Self::Lacks(..) => exit::CONFIG,
             Self::Prepare(_) | Self::PidFile(_) | Self::Random(_) | Self::System(..) => exit::OSERR,
         }
     }
@@ -112,8 +124,26 @@ fn start() -> Result<u8, Failure> {
     let prepared = sys::prepare_process()?;
     let args = Args::parse_from_env()?;
     let environment = Environment::of_process(prepared.environment)?;
-    let (settings, policies, plans) = configure(&args, &environment, prepared.descriptors)?;
+    let Configured { mut settings, roles, policies, plans } = configure(&args, &environment, prepared.descriptors)?;
+    match &args.command {
+        None => {}
+        Some(Command::Explain(wanted)) => {
+            log::answer(&explain::explain(wanted, &settings, &roles, &policies)?);
+            return Ok(exit::OK);
+        }
+        Some(Command::Exec(exec)) => return run_one(exec.clone(), &args, &settings, policies),
+    }
     if args.check {
+        let lacks = policies.iter().flat_map(Policy::sandboxes).map(|sandbox| &sandbox.profile).flat_map(|profile| {
+            let lacks = tree::foresee(use_cgroup(settings.cgroup), &profile.cgroup);
+            let so = match profile.need {
+                SandboxNeed::Required => ": started like this, erluv-main ends (on_missing = \"required\")",
+                SandboxNeed::BestEffort => "",
+            };
+            lacks.into_iter().map(move |what| format!("profile.{}: {what}{so}", profile.name))
+        });
+        let lacks = lacks.collect::<Vec<_>>();
+        settings.warnings.extend(lacks);
         for node in &settings.nodes {
             cookie::read_cookie(&node.cookie_file, &node.cookie_trust)?;
         }
@@ -129,11 +159,49 @@ fn start() -> Result<u8, Failure> {
     };
     let journal = environment.vars.iter().any(|(name, _)| name == "JOURNAL_STREAM");
     log::init(args.foreground, args.verbose, journal).map_err(|error| Failure::System("log", error))?;
-    let reload = move |servings: &mut [Serving]| reload(&args, &environment, prepared.descriptors, servings);
-    serve(Box::new(reload), (settings, policies, plans), starter).inspect_err(|error| ::log::error!("{error}"))
+    let needs = Needs::of(&settings);
+    for lacking in privileges::keep_only(&needs).map_err(gave_up)? {
+        ::log::warn!("main was started without {lacking}");
+    }
+    let reload = move |servings: &mut [Serving], workers: &mut Workers| {
+        reload(&args, &environment, prepared.descriptors, &needs, servings, workers);
+    };
+    serve(Box::new(reload), settings, policies, plans, starter).inspect_err(|error| ::log::error!("{error}"))
 }
 
-type Configured = (Settings, Vec<Policy>, Vec<HalfPlan>);
+/// `exec`: one command under the policy of a node, without that node.
+fn run_one(exec: Exec, args: &Args, settings: &Settings, policies: Vec<Policy>) -> Result<u8, Failure> {
+    log::init(true, args.verbose, false).map_err(|error| Failure::System("log", error))?;
+    if args.verbose == 0 {
+        // It says itself on stderr what there is to say.
+        ::log::set_max_level(::log::LevelFilter::Off);
+    }
+    for lacking in privileges::keep_only(&Needs::of(settings)).map_err(gave_up)? {
+        ::log::info!("started without {lacking}");
+    }
+    let mut workers = Workers::new(Trees::open(use_cgroup(settings.cgroup))?, FIRST_WORKER);
+    provide(&policies, &mut workers)?;
+    let mut nodes = settings.nodes.iter().zip(policies).enumerate();
+    let wanted = |peer: &str| exec.node.as_deref().is_none_or(|name| name == peer);
+    let Some((index, (node, policy))) = nodes.find(|(_, (node, _))| wanted(node.peer.as_str())) else {
+        let what = format!("{:?} is not served by this configuration", exec.node.unwrap_or_default());
+        return Err(Failure::Config(ConfigError::rule("node", what)));
+    };
+    let place = exec::Place { node: NodeIndex(index), peer: &node.peer, grace: node.kill_timeout };
+    exec::run(exec, &place, policy, workers).map_err(|error| Failure::System("poll", error))
+}
+
+fn gave_up(error: std::io::Error) -> Failure {
+    Failure::System("giving capabilities up", error)
+}
+
+/// All that is decided by the configuration. The lists have an entry for each node.
+struct Configured {
+    settings: Settings,
+    roles: Vec<Roles>,
+    policies: Vec<Policy>,
+    plans: Vec<HalfPlan>,
+}
 
 /// All that is decided by the configuration, checked against this machine.
 ///
@@ -141,13 +209,21 @@ type Configured = (Settings, Vec<Policy>, Vec<HalfPlan>);
 fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) -> Result<Configured, Failure> {
     let mut settings = settings::load(args, environment)?;
     for node in &mut settings.nodes {
-        node.workers.profile.keep_descriptors(descriptors);
+        for profile in &mut node.workers.profiles {
+            profile.profile.keep_descriptors(descriptors);
+        }
     }
     if !sys::CAN_FORBID_NEW_PRIVILEGES {
         settings.warnings.push("no_new_privs: this system cannot keep a worker from set-user-id programs".to_owned());
     }
     let roles = identity::resolve(&settings, &SystemAccounts)?;
     let policies = policy::resolve(&settings, &roles)?;
+    // Who wants to know what lacks is told, whatever it is.
+    if !matches!(args.command, Some(Command::Explain(_))) {
+        for policy in &policies {
+            settings.warnings.extend(policy.lacks()?);
+        }
+    }
     let own = std::env::current_exe().map_err(|error| Failure::System("finding this program", error))?;
     let program = start_half::find_program(&own, environment.is_root())?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -158,7 +234,7 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
             main_user: roles.main_user.clone(),
             child_user: roles.child_user().to_owned(),
             worker_users: roles.worker_users(),
-            profiles: vec![node.workers.profile.name.to_string()],
+            profiles: node.workers.profiles.iter().map(|profile| profile.profile.name.to_string()).collect(),
             max_workers: node.workers.max,
             started,
             cookie: None,
@@ -167,26 +243,31 @@ fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) ->
             roles.child.as_ref().map(|child| Become { user: &child.name, gid: child.gid, chroot: &node.chroot });
         plans.push(HalfPlan::new(&program, becomes, about)?);
     }
-    Ok((settings, policies, plans))
+    let mut said = BTreeSet::new();
+    settings.warnings.retain(|warning| said.insert(warning.clone()));
+    Ok(Configured { settings, roles, policies, plans })
 }
 
 fn serve(
     reload: Reload,
-    (settings, policies, plans): Configured,
+    settings: Settings,
+    policies: Vec<Policy>,
+    plans: Vec<HalfPlan>,
     starter: Option<sys::Starter>,
 ) -> Result<u8, Failure> {
     let _pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose().map_err(Failure::PidFile)?;
     for warning in &settings.warnings {
         ::log::warn!("{warning}");
     }
-    let trees = Trees::open(match settings.cgroup {
-        CgroupUse::Auto => UseCgroup::Auto,
-        CgroupUse::Required => UseCgroup::Required,
-        CgroupUse::Never => UseCgroup::Never,
-    })?;
-    let workers = Workers::new(trees, FIRST_WORKER);
+    let mut workers = Workers::new(Trees::open(use_cgroup(settings.cgroup))?, FIRST_WORKER);
+    provide(&policies, &mut workers)?;
     if settings.euid == 0 && settings.nodes.iter().any(|node| node.chroot == Path::new(settings::MADE_CHROOT)) {
         start_half::make_chroot(Path::new(settings::MADE_CHROOT)).map_err(|error| Failure::System("chroot", error))?;
+    }
+    for (node, plan) in settings.nodes.iter().zip(&plans) {
+        if node.sandbox == SandboxNeed::Required {
+            start_half::self_test(plan)?;
+        }
     }
     ::log::info!("erluv-main {} starts; {}", env!("CARGO_PKG_VERSION"), workers.about());
     let now = Instant::now();
@@ -204,16 +285,53 @@ fn serve(
     Ok(code)
 }
 
+const fn use_cgroup(setting: CgroupUse) -> UseCgroup {
+    match setting {
+        CgroupUse::Auto => UseCgroup::Auto,
+        CgroupUse::Required => UseCgroup::Required,
+        CgroupUse::Never => UseCgroup::Never,
+    }
+}
+
+/// Has control groups count what profiles limit. What a profile may do without is said in the log (S-74).
+fn provide(policies: &[Policy], workers: &mut Workers) -> Result<(), Failure> {
+    for profile in policies.iter().flat_map(Policy::sandboxes).map(|sandbox| &sandbox.profile) {
+        let lacks = workers.provide(&profile.cgroup);
+        if profile.need == SandboxNeed::Required && !lacks.is_empty() {
+            return Err(Failure::Lacks(profile.name.to_string(), lacks.join("; ")));
+        }
+        for what in lacks {
+            ::log::warn!("profile.{}: this system lacks: {what}", profile.name);
+        }
+    }
+    Ok(())
+}
+
 /// SIGHUP: a changed file is taken in, a bad one changes nothing. What runs keeps what it has.
-fn reload(args: &Args, environment: &Environment, descriptors: (u64, u64), servings: &mut [Serving]) {
-    let (settings, policies, _plans) = match configure(args, environment, descriptors) {
+fn reload(
+    args: &Args,
+    environment: &Environment,
+    descriptors: (u64, u64),
+    needs: &Needs,
+    servings: &mut [Serving],
+    workers: &mut Workers,
+) {
+    let Configured { settings, policies, .. } = match configure(args, environment, descriptors) {
         Ok(configured) => configured,
         Err(error) => return ::log::error!("not reloaded: {error}"),
     };
+    let more = Needs::of(&settings).beyond(needs);
+    if !more.is_empty() {
+        let more = more.join(", ");
+        return ::log::error!("not reloaded: it needs {more}, which main gave up at its start: restart erluv for that");
+    }
     let names = |node: &settings::NodeSettings| (node.peer.clone(), node.own.clone());
     let served = servings.iter().map(|serving| names(serving.node()));
     if !served.eq(settings.nodes.iter().map(names)) {
         return ::log::error!("not reloaded: the nodes or our names have changed: restart erluv for that");
+    }
+    if let Err(error) = provide(&policies, workers) {
+        return ::log::error!("not reloaded: {error}");
     }
     for (serving, (node, policy)) in servings.iter_mut().zip(settings.nodes.into_iter().zip(policies)) {
         serving.reload(node, policy);

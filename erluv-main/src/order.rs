@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use erluv_proto::ids::RequestId;
@@ -44,6 +45,8 @@ pub(crate) enum Input {
     File(CString),
     /// The worker's terminal.
     Terminal,
+    /// Main's own: of `erluv-main exec` alone, no request can ask for it.
+    Own,
 }
 
 /// Where an output stream of a worker goes.
@@ -59,6 +62,8 @@ pub(crate) enum Output {
     File(OutputFile),
     /// The worker's terminal.
     Terminal,
+    /// Main's own: of `erluv-main exec` alone, no request can ask for it.
+    Own,
 }
 
 /// A file for output, which the worker's own user opens or makes.
@@ -100,6 +105,9 @@ pub(crate) struct Order {
     pub(crate) request: RequestId,
     /// The absolute path that is executed.
     pub(crate) path: CString,
+    /// The very file that policy has looked at, opened as O_PATH: executed in place of whatever is at `path` by then.
+    #[allow(dead_code, reason = "for the exec")]
+    pub(crate) pinned: Option<OwnedFd>,
     /// argv: at least the name of the program.
     pub(crate) argv: Vec<CString>,
     /// `NAME=value`, the whole environment.

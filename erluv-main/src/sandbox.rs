@@ -2,8 +2,15 @@
 //! by `policy`, carried out between fork and exec by `sys`, and, for what concerns control groups, by `tree`.
 //!
 //! This module is data: what a profile says ([`Profile`]), and what it comes to on this system ([`Sandbox`]).
+//!
+//! - [`host`]: what this system can do of a profile.
+//! - [`calls`]: the lists of refused system calls, and the filters made of them (Linux).
 
 #![allow(dead_code, reason = "the keys come in their turn")]
+
+#[cfg(target_os = "linux")]
+pub(crate) mod calls;
+pub(crate) mod host;
 
 use std::ffi::CString;
 use std::time::Duration;
@@ -12,6 +19,7 @@ use erluv_proto::ids::ProfileName;
 
 use crate::order::Rlimit;
 use crate::settings::SandboxNeed;
+use crate::sys::{self, Prepared};
 
 /// What a `[profile.NAME]` says, every key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,9 +88,10 @@ pub(crate) struct Seccomp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CallList {
     None,
-    /// What administers the host or its kernel, and feeding a terminal's input.
+    /// What container engines refuse (what administers the host or its kernel, mounts, keys, new namespaces), and
+    /// feeding a terminal's input.
     Default,
-    /// Also network, tracing, mounting, keys, new namespaces.
+    /// Also network and tracing, whatever capabilities the profile gives.
     Strict,
 }
 
@@ -179,9 +188,12 @@ pub(crate) struct IoMax {
 /// A profile, made ready for this system.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
+    /// Without what this system lacks of it.
     pub(crate) profile: Profile,
-    /// What this system lacks of it, in words; these parts are left away.
+    /// What this system lacks, in words; these parts are left away.
     pub(crate) missing: Vec<String>,
+    /// What the steps between fork and exec read beside the profile.
+    pub(crate) prepared: Prepared,
 }
 
 impl Profile {
@@ -214,9 +226,12 @@ impl Profile {
 }
 
 impl Sandbox {
-    /// What a profile comes to here; `root` is whether main may change users.
+    /// What a profile comes to here; `root` is whether main may change users. Looks at the host the first time that
+    /// something is asked for, by trying it in a process of its own where there is no other way.
     pub(crate) fn of(profile: Profile, root: bool) -> Self {
-        let _ = root;
-        Self { profile, missing: Vec::new() }
+        let mut profile = profile;
+        let mut missing = host::reduce(&mut profile, sys::host(), root, |kind| sys::can_unshare(kind, root));
+        let prepared = Prepared::of(&profile, root, &mut missing);
+        Self { profile, missing, prepared }
     }
 }

@@ -1,12 +1,14 @@
 //! Making an erluv-child: finding its program, its sockets, its arguments. It gets descriptors 0 to 4 and nothing else
 //! of main's: no memory, no environment, no cookie.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use erluv_proto::ids::Creation;
 use erluv_proto::ipc::{About, Hello, ToChild};
@@ -44,6 +46,8 @@ pub(crate) enum StartError {
     System { what: &'static str, error: io::Error },
     #[error("starting erluv-child: {0:?}")]
     Lost(crate::half::Loss),
+    #[error("the sandbox of erluv-child does not hold (sandbox = \"required\"): {0}")]
+    SelfTest(String),
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
@@ -114,6 +118,23 @@ pub(crate) fn find_program(own: &Path, root: bool) -> Result<PathBuf, StartError
         }
     }
     Ok(path)
+}
+
+/// Has erluv-child try what it must not be able to do, in the confinement of this plan (S-73). Waits for it: to be
+/// called at the start, before there is anything else to wait for.
+///
+/// # Errors
+/// [`StartError::SelfTest`], where something was not refused or the confinement cannot be made.
+pub(crate) fn self_test(plan: &HalfPlan) -> Result<(), StartError> {
+    let text = |text: &CString| OsStr::from_bytes(text.as_bytes()).to_owned();
+    let mut command = Command::new(text(&plan.path));
+    command.arg0("erluv-child").arg("--self-test").args(plan.argv.iter().skip(1).map(text));
+    let output = command.env_clear().stdin(Stdio::null()).output().map_err(system("self-test"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = crate::log::clean(output.stderr.trim_ascii());
+    Err(StartError::SelfTest(if said.is_empty() { output.status.to_string() } else { said }))
 }
 
 /// Makes the folder that child is shut into, and the one above it: root's, empty, writable by nobody else.

@@ -24,8 +24,10 @@ use std::time::{Duration, Instant};
 use erluv_proto::ids::{RequestId, WorkerId};
 use erluv_proto::ipc::{self, Exited, Failure, LaunchFailed, SIGNALS, Step};
 
+use crate::audit::{Asked, Subject};
 use crate::launch::{self, Ends};
 use crate::order::{Ending, NodeIndex, Order, Running};
+use crate::sandbox::CgroupLimits;
 use crate::sys::{Process, Reaped};
 use crate::tree::Trees;
 use crate::worker::{Event, State};
@@ -50,11 +52,21 @@ pub(crate) enum LaunchOutcome<'w> {
     Failed(Report),
 }
 
+/// What a launch is for, besides its order.
+#[derive(Debug)]
+pub(crate) struct Purpose {
+    /// Who asked, for the audit log.
+    pub(crate) asked: Asked,
+    /// From SIGTERM to SIGKILL, where main itself ends the worker.
+    pub(crate) grace: Duration,
+}
+
 /// One worker.
 #[derive(Debug)]
 struct Worker {
     node: NodeIndex,
     request: RequestId,
+    subject: Subject,
     /// The user's name, for the report.
     user: String,
     /// The name of its profile, for the report and the ceilings.
@@ -72,8 +84,16 @@ struct Worker {
     /// How it is asked to end, and the command that does so, from its fork until it is reaped.
     ending: Ending,
     killer: Option<Process>,
+    /// The read end of the command's error pipe: in another process namespace, that tells the command that main lives.
+    killer_error: Option<OwnedFd>,
+    /// The init of its process namespace, until it is reaped.
+    init: Option<Process>,
     /// The system has killed something in its tree for want of memory.
     oom: bool,
+    /// Its profile grants no longer life, and main ends it for that.
+    timeout: bool,
+    /// The grace that it has then.
+    grace: Duration,
     /// The step that failed.
     failure: Option<(Step, i32)>,
     started: Instant,
@@ -81,7 +101,8 @@ struct Worker {
     ended: Option<Reaped>,
     /// When the grace of the last request to stop is over.
     grace_ends: Option<Instant>,
-    /// When it comes up in [`Workers::due`]: the end of a grace, or the next look at its tree.
+    /// When it comes up in [`Workers::due`]: the end of its life by its profile, that of a grace, or the next look at
+    /// its tree.
     timer: Option<Instant>,
     /// From one look at its tree to the next, and when the last is.
     pause: Duration,
@@ -107,6 +128,8 @@ pub(crate) struct Workers {
     by_pid: HashMap<i32, WorkerId>,
     /// Those of the commands that end workers, until they are reaped.
     killers: HashMap<i32, WorkerId>,
+    /// Those of the inits of their process namespaces, until they are reaped.
+    inits: HashMap<i32, WorkerId>,
     by_node: BTreeMap<NodeIndex, OfNode>,
     timers: BTreeSet<(Instant, WorkerId)>,
 }
@@ -121,6 +144,7 @@ impl Workers {
             table: BTreeMap::new(),
             by_pid: HashMap::new(),
             killers: HashMap::new(),
+            inits: HashMap::new(),
             by_node: BTreeMap::new(),
             timers: BTreeSet::new(),
         }
@@ -139,20 +163,24 @@ impl Workers {
     }
 
     /// Launches a worker. The node is told nothing before its program runs (S-33).
-    pub(crate) fn launch(&mut self, order: Order, now: Instant) -> LaunchOutcome<'_> {
+    pub(crate) fn launch(&mut self, order: Order, purpose: Purpose, now: Instant) -> LaunchOutcome<'_> {
         let worker = self.name_nobody();
+        let Purpose { asked, grace } = purpose;
+        let subject = asked.worker(worker, &order);
         let forked = match self.fork(&order, worker) {
             Ok(forked) => forked,
             Err((step, errno)) => {
+                subject.failed(step, errno);
                 let failure = Failure::Step(step, errno);
                 let failed = LaunchFailed { request: order.request, worker, failure };
                 return LaunchOutcome::Failed(Report::Failed(order.node, failed));
             }
         };
-        let launch::Forked { process, error, ends } = forked;
+        let launch::Forked { process, init, error, ends } = forked;
         let entry = Worker {
             node: order.node,
             request: order.request,
+            subject,
             user: order.identity.map(|identity| identity.name).unwrap_or_default(),
             profile: order.sandbox.profile.name.to_string(),
             output_limit: order.sandbox.profile.output,
@@ -163,19 +191,25 @@ impl Workers {
             ends,
             ending: order.ending,
             killer: None,
+            killer_error: None,
+            init,
             oom: false,
+            timeout: false,
+            grace,
             failure: None,
             started: now,
             ended: None,
             grace_ends: None,
-            timer: None,
+            timer: order.sandbox.profile.wall.and_then(|wall| now.checked_add(wall)),
             pause: end::FIRST_PAUSE,
             give_up: None,
         };
         self.by_pid.insert(entry.leader, worker);
+        self.inits.extend(entry.init.as_ref().map(|init| (init.pid, worker)));
         let of_node = self.by_node.entry(order.node).or_default();
         of_node.ids.insert(worker);
         of_node.running.add(&entry.user, &entry.profile);
+        self.timers.extend(entry.timer.map(|at| (at, worker)));
         let entry = self.table.entry(worker).or_insert(entry);
         let pipe: &OwnedFd = entry.error.insert(error);
         LaunchOutcome::Pending { worker, error_pipe: pipe.as_fd() }
@@ -184,7 +218,10 @@ impl Workers {
     fn fork(&mut self, order: &Order, worker: WorkerId) -> Result<launch::Forked, launch::Unlaunched> {
         let errno = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO);
         let null = self.null.as_ref().map_err(|error| (Step::Descriptors, errno(error)))?;
-        let folder = self.trees.make(order.node, worker).map_err(|error| (Step::Cgroup, errno(&error)))?;
+        let folder = self
+            .trees
+            .make(order.node, worker, &order.sandbox.profile)
+            .map_err(|error| (Step::Cgroup, errno(&error)))?;
         let forked = launch::launch(order, null.as_fd(), folder.as_ref().map(AsFd::as_fd));
         if forked.is_err() {
             // Nothing was ever in it, and it has no session: 0 leads none.
@@ -269,6 +306,11 @@ impl Workers {
         self.timers.first().map(|(at, _)| *at)
     }
 
+    /// Has the workers' groups have what these limits need; what lacks, by key and reason ([`Trees::provide`]).
+    pub(crate) fn provide(&mut self, limits: &CgroupLimits) -> Vec<String> {
+        self.trees.provide(limits)
+    }
+
     /// What workers are made of, for the log.
     pub(crate) fn about(&self) -> &str {
         self.trees.about()
@@ -279,6 +321,7 @@ impl Workers {
         for (worker, entry) in &self.table {
             self.trees.kill(entry.node, *worker, entry.process.as_ref());
             ask::kill_killer(entry.killer.as_ref());
+            ask::kill_init(entry.init.as_ref());
         }
         self.trees.close();
     }

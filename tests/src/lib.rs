@@ -5,6 +5,7 @@
 //! condition with a generous deadline; nothing here asserts how long something took.
 
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod epmd;
 pub mod folder;

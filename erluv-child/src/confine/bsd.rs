@@ -6,9 +6,33 @@
 //! | FreeBSD | Capsicum | Capsicum | procctl(2) `PROC_TRACE_CTL` |
 //! | NetBSD | chroot alone | - | none attaches to a process that changed its user |
 
+use std::path::Path;
+
+use nix::unistd::{Gid, Uid};
+
 use super::ConfineError;
+use super::identity::Way;
 #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
 use crate::sys;
+
+/// Linux alone has namespaces: elsewhere they are not missed.
+pub(super) const WITHOUT_NAMESPACES: Option<&str> = None;
+
+/// Linux alone has namespaces.
+pub(super) fn way_in(_uid: Uid, _gid: Gid) -> Way {
+    Way::Chroot
+}
+
+/// Linux alone has namespaces: false, nothing was made.
+pub(super) fn become_alone_as_root(_folder: &Path, _missing: &mut Vec<String>) -> Result<bool, ConfineError> {
+    Ok(false)
+}
+
+/// Linux alone has namespaces: what an ordinary user can do without them is nothing.
+pub(super) fn become_alone_as_user(missing: &mut Vec<String>) -> Result<bool, ConfineError> {
+    missing.push("chroot: erluv-main is not root".to_owned());
+    Ok(false)
+}
 
 /// Linux alone has capabilities of this kind.
 pub(super) fn empty_bounding_set() -> Result<(), ConfineError> {

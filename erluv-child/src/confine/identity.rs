@@ -3,28 +3,60 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use nix::unistd::{Gid, Group, Uid, User, getcwd, getgroups};
+use nix::unistd::{Gid, Group, Uid, User, chdir, getcwd, getgroups};
 use privdrop::PrivDrop;
 
 use super::{ConfineError, system};
 use crate::start::Separation;
 
-/// Becomes the user of `separation`, in its folder, and makes sure of it.
+/// How child comes into a file system with nothing in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By namespaces that root makes before it changes its user.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "Linux alone has namespaces"))]
+    Root,
+    /// By namespaces that the new user makes, where erluv-main has kept no capability for them.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "Linux alone has namespaces"))]
+    User,
+    /// By chroot(2) alone.
+    Chroot,
+}
+
+/// Becomes the user of `separation`, in its folder, and makes sure of it. What the system refuses of the namespaces
+/// that go with that is told in `missing`.
 ///
 /// # Errors
 /// [`ConfineError::Chroot`] and [`ConfineError::Identity`] before anything is changed; all others after.
-pub(super) fn become_other(separation: &Separation) -> Result<(), ConfineError> {
+pub(super) fn become_other(separation: &Separation, missing: &mut Vec<String>) -> Result<(), ConfineError> {
     check_folder(&separation.chroot)?;
+    // Before the network is gone: the user database may be behind it.
     let uid = uid_of(&separation.user)?;
     let gid = gid_of(&separation.group)?;
+    let way = system::way_in(uid, gid);
+    let shut_in = way == Way::Root && system::become_alone_as_root(&separation.chroot, missing)?;
     system::empty_bounding_set()?;
-    PrivDrop::default()
-        .chroot(&separation.chroot)
-        .user(&separation.user)
-        .group(&separation.group)
-        .fallback_to_ids_if_names_are_numeric()
-        .apply()?;
-    verify(uid, gid)
+    let drop = PrivDrop::default().fallback_to_ids_if_names_are_numeric();
+    let drop = match (way, shut_in) {
+        // The folder is the whole file system by now: no name can be looked up in it.
+        (_, true) => drop.user(uid.to_string()).group(gid.to_string()),
+        (Way::User, false) => {
+            chdir("/").map_err(ConfineError::of("chdir"))?;
+            drop.user(&separation.user).group(&separation.group)
+        }
+        (Way::Root | Way::Chroot, false) => {
+            drop.user(&separation.user).group(&separation.group).chroot(&separation.chroot)
+        }
+    };
+    drop.apply()?;
+    verify(uid, gid)?;
+    match way {
+        Way::User => system::become_alone_as_user(missing).map(|_| ()),
+        Way::Chroot => {
+            missing.extend(system::WITHOUT_NAMESPACES.map(str::to_owned));
+            Ok(())
+        }
+        Way::Root => Ok(()),
+    }
 }
 
 /// The folder is root's alone, so that nobody can put anything into it or another in its place; and empty.

@@ -1,4 +1,4 @@
-//! Linux: capabilities, no_new_privs, Landlock, and in `syscalls` seccomp.
+//! Linux: capabilities, no_new_privs, Landlock, in `namespaces` the namespaces and in `syscalls` seccomp.
 
 use caps::CapSet;
 use landlock::{
@@ -6,6 +6,8 @@ use landlock::{
 };
 use nix::sys::prctl;
 
+pub(crate) use super::namespaces::{PROBE, probe};
+pub(super) use super::namespaces::{WITHOUT_NAMESPACES, become_alone_as_root, become_alone_as_user, way_in};
 use super::{ConfineError, syscalls};
 
 /// The newest Landlock that erluv knows; of an older one everything that it has is used.
@@ -19,8 +21,9 @@ pub(super) fn empty_bounding_set() -> Result<(), ConfineError> {
     caps::clear(None, CapSet::Bounding).map_err(ConfineError::of("prctl PR_CAPBSET_DROP"))
 }
 
-/// Gives up all capabilities. Where root has changed its user, the bounding set too must be empty by now; an ordinary
-/// user cannot empty it, and needs not, as without new privileges nothing is ever taken from it.
+/// Gives up all capabilities. Where root has changed its user, or a user has its own user namespace, the bounding set
+/// too must be empty by now; elsewhere an ordinary user cannot empty it, and needs not, as without new privileges
+/// nothing is ever taken from it.
 ///
 /// # Errors
 /// [`ConfineError::Holds`], or [`ConfineError::System`] where they cannot be read.

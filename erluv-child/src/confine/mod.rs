@@ -3,8 +3,8 @@
 //! start, with none at its end.
 //!
 //! - [`identity`]: the user, the one group and the empty folder of a child of root, and whether the drop holds.
-//! - [`system`]: what the system has beyond that (Linux: capabilities, Landlock, seccomp; OpenBSD: unveil, pledge;
-//!   FreeBSD: Capsicum).
+//! - [`system`]: what the system has beyond that (Linux: namespaces, capabilities, Landlock, seccomp; OpenBSD: unveil,
+//!   pledge; FreeBSD: Capsicum).
 //! - here: the order, and the limits that all systems have.
 //!
 //! Each layer stands by itself: what one refuses the next would refuse too.
@@ -18,6 +18,8 @@ mod system;
 
 mod identity;
 #[cfg(target_os = "linux")]
+mod namespaces;
+#[cfg(target_os = "linux")]
 mod syscalls;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
@@ -30,6 +32,9 @@ use nix::{
 use thiserror::Error;
 
 use crate::start::Start;
+
+#[cfg(target_os = "linux")]
+pub(crate) use system::{PROBE, probe};
 
 /// Descriptors beyond those of the workers' streams: ours, connections to come, frames under way.
 const OWN_DESCRIPTORS: rlim_t = 64;
@@ -100,12 +105,17 @@ pub(crate) fn confine(start: &Start) -> Result<Confined, ConfineError> {
 /// All but the last layer, which would end the process before another is asked.
 fn drop_privileges(start: &Start, missing: &mut Vec<String>) -> Result<(), ConfineError> {
     limit_descriptors(start.worker_limit)?;
-    match &start.separation {
-        Some(separation) => identity::become_other(separation)?,
-        None => missing
-            .extend(["user of its own: erluv-main is not root", "chroot: erluv-main is not root"].map(Into::into)),
-    }
-    system::give_up_capabilities(start.separation.is_some())?;
+    let bounding = match &start.separation {
+        Some(separation) => {
+            identity::become_other(separation, missing)?;
+            true
+        }
+        None => {
+            missing.push("user of its own: erluv-main is not root".to_owned());
+            system::become_alone_as_user(missing)?
+        }
+    };
+    system::give_up_capabilities(bounding)?;
     // After the change of user, which makes a process dumpable by the system's setting (prctl(2)).
     system::forbid_new_privileges(missing)?;
     for (resource, name) in [

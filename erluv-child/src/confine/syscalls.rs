@@ -59,7 +59,7 @@ const CALLS: &[c_long] = &[
 ];
 
 /// What is answered with EACCES.
-const PROBES: &[c_long] = &[
+pub(super) const PROBES: &[c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_open,
     #[cfg(target_arch = "x86_64")]

@@ -119,6 +119,10 @@ impl Manager {
     pub(crate) fn exited(&mut self, exited: &Exited, outlet: &mut Outlet<'_>) {
         if let Some(worker) = self.workers.get_mut(&exited.worker) {
             worker.end = Some(End::of(exited));
+            if exited.timeout {
+                // Main has ended it, by its profile: for the node the same as the time that a request names.
+                worker.stopped = Some(Stopped::Timeout);
+            }
             worker.close(Which::Stdin);
             let streams = worker.streams_open();
             self.answer_drained(exited.worker, outlet);

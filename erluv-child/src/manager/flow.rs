@@ -10,7 +10,7 @@ use mio::event::Event as Ready;
 use mio::unix::SourceFd;
 
 use super::life::Event;
-use super::worker::{Waiting, Worker};
+use super::worker::{Stopped, Waiting, Worker};
 use super::{Manager, Outlet, own, put_error, put_own_pid};
 use crate::dispatcher::request::{Caller, SERVER};
 use crate::dispatcher::worker::Input as Offer;
@@ -113,7 +113,20 @@ impl Manager {
             break true;
         };
         output.to = own_recipient;
+        if let Some(most) = worker.beyond_output_limit() {
+            return self.silence(id, most, outlet);
+        }
         if ended { self.stream_ended(id, which, outlet) } else { self.schedule(id, which, outlet) }
+    }
+
+    /// A worker has written more than its profile grants: it is ended, and nothing more of it is read. What it has
+    /// ended with already counts no more: its output is not whole.
+    fn silence(&mut self, id: WorkerId, most: u64, outlet: &mut Outlet<'_>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.stopped.get_or_insert(Stopped::Output(most));
+        self.stop(id, None, Stopped::Output(most), outlet);
+        self.close(id, Which::Stdout, outlet);
+        self.close(id, Which::Stderr, outlet);
     }
 
     /// `{ack, Stream, Bytes}`: the recipient has dealt with so many bytes.

@@ -316,6 +316,7 @@ fn worker(launched: Launched, pipes: Vec<OwnedFd>, pending: Pending, now: Instan
         past: [None, None],
         terminal,
         read: [0; 2],
+        output_limit: launched.output_limit,
         written: 0,
         waiting: VecDeque::new(),
         mourners: Vec::new(),

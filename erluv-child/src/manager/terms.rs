@@ -10,11 +10,16 @@ use super::worker::{End, Stopped, Worker};
 use crate::dispatcher::run::{RunError, Telling};
 use crate::dispatcher::text;
 
-/// `timeout`, `normal`, `{exited, Code}` or `{signaled, Signal}`; in erlexec's form `normal` or `{exit_status,
+/// `timeout`, `{output_limit, Bytes}`, `normal`, `{exited, Code}` or `{signaled, Signal}`; in erlexec's form `normal` or `{exit_status,
 /// Status}`, the status as wait(2) has it.
 pub(crate) fn put_end(out: &mut Vec<u8>, status: ExitStatus, stopped: Option<Stopped>, telling: Telling) {
     match (stopped, telling.erlexec) {
         (Some(Stopped::Timeout), _) => put_atom(out, "timeout"),
+        (Some(Stopped::Output(most)), _) => {
+            put_tuple(out, 2);
+            put_atom(out, "output_limit");
+            put_unsigned(out, most);
+        }
         (Some(Stopped::Stop | Stopped::Owner), true) => put_atom(out, "normal"),
         (_, true) => match raw_status(status, telling.success) {
             0 => put_atom(out, "normal"),
@@ -242,6 +247,8 @@ mod tests {
             (Signal(15, false), Some(Stopped::Stop), "{signaled,sigterm}", "normal"),
             (Signal(9, false), Some(Stopped::Kill), "{signaled,sigkill}", "{exit_status,9}"),
             (Signal(15, false), Some(Stopped::Timeout), "timeout", "timeout"),
+            (Signal(13, false), Some(Stopped::Output(99)), "{output_limit,99}", "{output_limit,99}"),
+            (Code(0), Some(Stopped::Output(99)), "{output_limit,99}", "{output_limit,99}"),
         ] {
             assert_eq!(shown(status, stopped, false, 0), own);
             assert_eq!(shown(status, stopped, true, 0), erlexec);

@@ -37,6 +37,8 @@ pub(crate) enum Stopped {
     Owner,
     /// The node was away for too long.
     Nodedown,
+    /// It has written more than these bytes, which are all that its profile grants.
+    Output(u64),
 }
 
 impl Stopped {
@@ -48,6 +50,7 @@ impl Stopped {
             Self::Timeout => "timeout",
             Self::Owner => "owner",
             Self::Nodedown => "nodedown",
+            Self::Output(_) => "output_limit",
         }
     }
 }
@@ -103,6 +106,8 @@ pub(crate) struct Worker {
     pub(crate) terminal: bool,
     /// Bytes read of stdout and stderr before each was closed.
     pub(crate) read: [u64; 2],
+    /// The most bytes of stdout and stderr together.
+    pub(crate) output_limit: Option<u64>,
     /// Bytes written to its stdin before that was closed.
     pub(crate) written: u64,
     pub(crate) waiting: VecDeque<Waiting>,
@@ -173,6 +178,12 @@ impl Worker {
             self.stdout.as_ref().map_or(out, |output| output.total),
             self.stderr.as_ref().map_or(err, |output| output.total),
         ]
+    }
+
+    /// Whether it has written more than it may: the limit.
+    pub(crate) fn beyond_output_limit(&self) -> Option<u64> {
+        let [_, stdout, stderr] = self.bytes();
+        self.output_limit.filter(|most| stdout.saturating_add(stderr) > *most)
     }
 
     /// Whether more output may come.

@@ -93,5 +93,7 @@ fn s20_the_kind_of_a_descriptor_is_known() {
     let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
     assert_eq!(fd_kind(file.as_fd()).unwrap(), FdKind::File);
     let null = std::fs::File::open("/dev/null").unwrap();
-    assert_eq!(fd_kind(null.as_fd()).unwrap(), FdKind::Other);
+    assert_eq!(fd_kind(null.as_fd()).unwrap(), FdKind::Device);
+    let folder = std::fs::File::open("/").unwrap();
+    assert_eq!(fd_kind(folder.as_fd()).unwrap(), FdKind::Other);
 }

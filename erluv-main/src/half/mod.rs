@@ -1,9 +1,11 @@
 //! erluv-child as a process of main's: its control socket, its log, its heartbeat.
 //!
 //! - [`life`]: the life of a child, a pure function.
+//! - [`gate`]: which frame it may send when.
 //! - [`channel`]: the control socket.
 
 pub(crate) mod channel;
+mod gate;
 pub(crate) mod life;
 
 use std::io::{self, Read};
@@ -16,6 +18,8 @@ use mio::{Registry, Token};
 
 use crate::sys::Process;
 use channel::{Channel, ChannelError};
+use gate::Gate;
+use life::State;
 
 /// The longest line of child's log that is kept (S-55).
 const LONGEST_LINE: usize = 1024;
@@ -40,7 +44,7 @@ pub(crate) struct Half {
     log: io::PipeReader,
     /// The front of a line whose end has not come.
     line: Vec<u8>,
-    ready: bool,
+    gate: Gate,
     ping: u64,
     /// When the ping that is not answered yet was sent.
     unanswered: Option<Instant>,
@@ -50,7 +54,16 @@ pub(crate) struct Half {
 impl Half {
     pub(crate) fn new(process: Process, channel: Channel, log: io::PipeReader, now: Instant) -> Self {
         // The first ping goes out at once: a child that never gets ready hangs, too.
-        Self { process, channel, log, line: Vec::new(), ready: false, ping: 0, unanswered: None, next_ping: now }
+        Self {
+            process,
+            channel,
+            log,
+            line: Vec::new(),
+            gate: Gate::default(),
+            ping: 0,
+            unanswered: None,
+            next_ping: now,
+        }
     }
 
     pub(crate) fn process(&self) -> &Process {
@@ -78,36 +91,22 @@ impl Half {
         self.process
     }
 
-    /// The next frame that this child may send in its state: `Ready` first and once, everything else after it (S-50).
+    /// The next frame that this child may send in its state (S-50).
     ///
     /// # Errors
     /// Why the child is lost.
-    pub(crate) fn hear(&mut self) -> Result<Option<ToMain>, Loss> {
+    pub(crate) fn hear(&mut self, state: State) -> Result<Option<ToMain>, Loss> {
         let frame = match self.channel.receive() {
             Ok(None) => return Ok(None),
             Ok(Some(frame)) => frame,
             Err(ChannelError::Closed) => return Err(Loss::Ended),
             Err(error) => return Err(Loss::Protocol(error.to_string())),
         };
-        match &frame {
-            ToMain::Ready(_) if self.ready => Err(Loss::Protocol("a second \"ready\"".to_owned())),
-            ToMain::Ready(_) => {
-                self.ready = true;
-                Ok(Some(frame))
-            }
-            // The first ping may be answered from within the start.
-            ToMain::Pong(number) if *number == self.ping && self.unanswered.is_some() => {
-                self.unanswered = None;
-                Ok(Some(frame))
-            }
-            ToMain::Pong(_) => Err(Loss::Protocol("a pong without its ping".to_owned())),
-            ToMain::Launch(_) | ToMain::Signal(_) | ToMain::Stop(_) | ToMain::Disconnected(_) if self.ready => {
-                Ok(Some(frame))
-            }
-            ToMain::Launch(_) | ToMain::Signal(_) | ToMain::Stop(_) | ToMain::Disconnected(_) => {
-                Err(Loss::Protocol("a request before \"ready\"".to_owned()))
-            }
+        self.gate.hear(state, &frame).map_err(Loss::Protocol)?;
+        if matches!(frame, ToMain::Pong(_)) {
+            self.unanswered = None;
         }
+        Ok(Some(frame))
     }
 
     /// Pings where it is time; a ping that is not answered within `patience` is a hang.
@@ -140,6 +139,7 @@ impl Half {
     /// # Errors
     /// The child is lost where too much waits for it.
     pub(crate) fn say(&mut self, frame: &ToChild, descriptors: Vec<OwnedFd>) -> Result<(), Loss> {
+        self.gate.told(frame);
         self.channel.send(frame, descriptors).map_err(|error| Loss::Protocol(error.to_string()))
     }
 

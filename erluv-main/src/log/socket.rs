@@ -1,6 +1,7 @@
-//! The way to syslogd: a datagram socket that never waits. The syslog crate's own waits while syslogd is stopped, which
-//! would stop main, and is deaf for ever after syslogd was started anew.
+//! The way to syslogd: a datagram socket that never waits, and a queue before it. The syslog crate's own waits while
+//! syslogd is stopped, which would stop main, and is deaf for ever after syslogd was started anew.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -12,6 +13,27 @@ const PLACES: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Lines that wait for a syslogd that is slower than we are: the socket itself holds some ten, and a storm of starts is
+/// two audit lines for each.
+const MOST_WAITING: usize = 4096;
+
+/// A line that is not sent yet.
+#[derive(Debug)]
+struct Waiting {
+    line: Vec<u8>,
+    /// How many lines before it were lost, which it says.
+    lost: u64,
+}
+
+/// What came of a line.
+enum Sent {
+    Yes,
+    /// syslogd is slow.
+    NotYet,
+    /// There is none.
+    Never,
+}
+
 /// Collects what is written, and sends it as one datagram.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -22,6 +44,7 @@ pub(super) struct Socket {
     not_before: Option<Instant>,
     pause: Duration,
     lost: u64,
+    waiting: VecDeque<Waiting>,
 }
 
 impl Default for Socket {
@@ -44,44 +67,76 @@ impl Write for Socket {
 impl Socket {
     /// For a syslogd at one of these places.
     pub(super) const fn at(places: Vec<PathBuf>) -> Self {
-        Self { places, line: Vec::new(), socket: None, not_before: None, pause: FIRST_PAUSE, lost: 0 }
+        Self {
+            places,
+            line: Vec::new(),
+            socket: None,
+            not_before: None,
+            pause: FIRST_PAUSE,
+            lost: 0,
+            waiting: VecDeque::new(),
+        }
     }
 
-    /// Lines that came to nothing since the last one that got through.
+    /// Lines that came to nothing since the last one that did not.
     pub(super) const fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Sends what was written, or counts it as lost.
+    /// Whether lines wait for [`Socket::drain`].
+    pub(super) fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Sends what was written, behind what waits; counts it as lost where too much does, or nobody listens.
     pub(super) fn finish(&mut self, now: Instant) {
         let line = std::mem::take(&mut self.line);
-        if self.send(&line, now) {
-            (self.lost, self.not_before, self.pause) = (0, None, FIRST_PAUSE);
-        } else {
+        if self.waiting.len() >= MOST_WAITING {
+            self.drain(now);
+        }
+        if self.waiting.len() >= MOST_WAITING {
             self.lost = self.lost.saturating_add(1);
+            return;
+        }
+        let lost = std::mem::take(&mut self.lost);
+        self.waiting.push_back(Waiting { line, lost });
+        self.drain(now);
+    }
+
+    /// Sends what waits, as far as syslogd takes it.
+    pub(super) fn drain(&mut self, now: Instant) {
+        while let Some(first) = self.waiting.pop_front() {
+            match self.send(&first.line, now) {
+                Sent::Yes => (self.not_before, self.pause) = (None, FIRST_PAUSE),
+                Sent::NotYet => return self.waiting.push_front(first),
+                Sent::Never => self.lost = self.lost.saturating_add(first.lost).saturating_add(1),
+            }
         }
     }
 
-    fn send(&mut self, line: &[u8], now: Instant) -> bool {
+    fn send(&mut self, line: &[u8], now: Instant) -> Sent {
         if let Some(socket) = &self.socket {
             match socket.send(line) {
-                Ok(_) => return true,
-                // syslogd is slow: this line is lost, the connection is not.
-                Err(error) if is_full(&error) => return false,
+                Ok(_) => return Sent::Yes,
+                // syslogd is slow, and the connection stands.
+                Err(error) if is_full(&error) => return Sent::NotYet,
                 // It was started anew, so that its old socket leads nowhere.
                 Err(_) => self.socket = None,
             }
         }
         if self.not_before.is_some_and(|time| now < time) {
-            return false;
+            return Sent::Never;
         }
         self.socket = self.places.iter().find_map(|place| connect(place).ok());
-        let sent = self.socket.as_ref().is_some_and(|socket| socket.send(line).is_ok());
-        if !sent {
-            self.not_before = now.checked_add(self.pause);
-            self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
+        match self.socket.as_ref().map(|socket| socket.send(line)) {
+            Some(Ok(_)) => Sent::Yes,
+            Some(Err(error)) if is_full(&error) => Sent::NotYet,
+            Some(Err(_)) | None => {
+                self.not_before = now.checked_add(self.pause);
+                self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
+                Sent::Never
+            }
         }
-        sent
     }
 
     /// As if the pause were over.
@@ -129,6 +184,26 @@ mod tests {
         assert_eq!(&line[..n], b"line");
         say(&mut socket, "line", now);
         assert_eq!(socket.lost(), 0);
+    }
+
+    #[test]
+    fn what_a_slow_syslogd_does_not_take_waits_and_comes_in_order() {
+        let folder = TestFolder::new("log-waits");
+        let place = folder.0.join("log");
+        let server = UnixDatagram::bind(&place).unwrap();
+        let mut socket = Socket::at(vec![place]);
+        let now = Instant::now();
+        for number in 0..1000 {
+            say(&mut socket, &number.to_string(), now);
+        }
+        assert!(socket.is_behind() && socket.lost() == 0);
+        let mut line = [0; 16];
+        for number in 0..1000 {
+            let n = server.recv(&mut line).unwrap();
+            assert_eq!(line[..n], *number.to_string().as_bytes());
+            socket.drain(now);
+        }
+        assert!(!socket.is_behind());
     }
 
     #[test]

@@ -8,16 +8,18 @@ use crate::settings::LimitName;
 use crate::sys;
 
 /// The highest number, which is the lowest priority, on all of our systems.
-const LEAST_PRIORITY: i8 = 19;
+const LEAST_PRIORITY: i32 = 19;
 
+/// The priority: that of the request, else the profile's. A request can only lower what the profile sets.
+///
 /// # Errors
-/// Refused by `nice`: below what the policy allows, or no priority.
-pub(super) fn nice(wanted: Option<i8>, least: i8) -> Result<Option<i32>, Failure> {
-    match wanted {
-        Some(nice) if !(least..=LEAST_PRIORITY).contains(&nice) => {
-            Err(refused("nice", format!("{nice}, write {least} to {LEAST_PRIORITY}").as_bytes()))
-        }
-        wanted => Ok(wanted.map(i32::from)),
+/// Refused by `nice`: below what the policy or the profile allows, or no priority.
+pub(super) fn nice(wanted: Option<i8>, least: i8, profile: Option<i32>) -> Result<Option<i32>, Failure> {
+    let least = i32::from(least).max(profile.unwrap_or(i32::MIN));
+    match wanted.map(i32::from) {
+        None => Ok(profile),
+        Some(nice) if (least..=LEAST_PRIORITY).contains(&nice) => Ok(Some(nice)),
+        Some(nice) => Err(refused("nice", format!("{nice}, write {least} to {LEAST_PRIORITY}").as_bytes())),
     }
 }
 

@@ -99,7 +99,7 @@ pub(crate) fn check_pattern(text: &str) -> Result<(), String> {
 }
 
 /// `[A-Za-z_][A-Za-z0-9_]*`.
-fn is_name(name: &[u8]) -> bool {
+pub(crate) fn is_name(name: &[u8]) -> bool {
     name.first().is_some_and(|byte| !byte.is_ascii_digit())
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }

@@ -3,25 +3,34 @@
 
 mod bounds;
 mod env;
+mod folders;
+mod held;
+mod looked;
 mod programs;
+mod rate;
 mod streams;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::rc::Rc;
+use std::time::Instant;
 
 use erluv_proto::ipc::{Failure, Launch, Program, Step};
 use serde_bytes::ByteBuf;
 
 use crate::identity::Roles;
 use crate::log::clean;
-use crate::order::{Ending, Identity, Input, NodeIndex, Order, Output, Running};
+use crate::order::{Ending, Input, NodeIndex, Order, Output, Running};
 use crate::sandbox::Sandbox;
-use crate::settings::{ConfigError, Settings, WorkersSettings};
+use crate::settings::{ConfigError, SandboxNeed, Settings, WorkersSettings};
 use env::EnvRules;
-use programs::Programs;
+use folders::Folders;
+use held::{Held, Member};
+use programs::{Found, Programs};
+use rate::Rate;
 
 pub(crate) use env::check_pattern as check_env_pattern;
-pub(crate) use programs::check_pattern as check_program_pattern;
+pub(crate) use env::is_name as is_env_name;
+pub(crate) use programs::check_pattern as check_path_pattern;
 
 /// The most arguments, whatever their length.
 const MOST_ARGUMENTS: usize = 4096;
@@ -38,16 +47,25 @@ const SHELL: &str = "/bin/sh";
 /// The policy for one node.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
-    /// Whom workers may run as, the first by default. Without an identity they run as main does.
-    users: Vec<(String, Option<Identity>)>,
-    max: usize,
+    /// What may be asked for, the first by default.
+    profiles: Vec<Held>,
+    ceilings: Ceilings,
     programs: Programs,
     shell: bool,
+    folders: Folders,
     env: EnvRules,
     /// The bytes of arguments and environment together, each with its NUL.
     max_bytes: usize,
     nice_min: i8,
-    sandbox: Rc<Sandbox>,
+}
+
+/// How many workers may run, and how many may start.
+#[derive(Debug, Clone)]
+struct Ceilings {
+    all: usize,
+    each_user: usize,
+    each_profile: usize,
+    starts: Option<Rate>,
 }
 
 /// The policy for each node, in the order of the settings; `roles` are those of the same settings.
@@ -60,56 +78,124 @@ pub(crate) fn resolve(settings: &Settings, roles: &[Roles]) -> Result<Vec<Policy
 
 impl Policy {
     fn new(workers: &WorkersSettings, roles: &Roles) -> Result<Self, ConfigError> {
-        let users = match roles.workers.as_slice() {
-            [] => vec![(roles.main_user.clone(), None)],
-            identities => identities.iter().map(|who| (who.name.clone(), Some(who.clone()))).collect(),
-        };
+        let most = |max: Option<u32>| max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+        let rule = |key: &'static str| move |what: String| ConfigError::rule(key, what);
+        let programs =
+            Programs::new(&workers.programs, &workers.path, workers.pin).map_err(rule("workers.programs"))?;
+        let path = programs.folders();
+        let held = workers.profiles.iter().zip(&roles.workers);
         Ok(Self {
-            users,
-            max: usize::try_from(workers.max).unwrap_or(usize::MAX),
-            programs: Programs::new(&workers.programs, &workers.path)
-                .map_err(|what| ConfigError::rule("workers.programs", what))?,
+            profiles: held.map(|(profile, people)| Held::new(profile, people, &path)).collect::<Result<_, _>>()?,
+            ceilings: Ceilings {
+                all: most(Some(workers.max)),
+                each_user: most(workers.max_per_user),
+                each_profile: most(workers.max_per_profile),
+                starts: workers.starts_per_second.map(Rate::new),
+            },
+            programs,
             shell: workers.shell,
-            env: EnvRules::new(&workers.env).map_err(|what| ConfigError::rule("workers.env", what))?,
+            folders: Folders::new(workers.folders.as_deref()).map_err(rule("workers.folders"))?,
+            env: EnvRules::new(&workers.env).map_err(rule("workers.env"))?,
             max_bytes: workers.max_args_bytes,
             nice_min: workers.nice_min,
-            sandbox: Rc::new(Sandbox::of(workers.profile.clone(), !roles.workers.is_empty())),
         })
     }
 
-    /// What a request comes to; `running` are this node's workers.
+    /// The profiles that may be asked for, the first by default.
+    pub(crate) fn sandboxes(&self) -> impl Iterator<Item = &Sandbox> {
+        self.profiles.iter().map(|held| &*held.sandbox)
+    }
+
+    /// What the profile at this place puts into the environment of its first user's workers.
+    pub(crate) fn added_environment(&self, place: usize) -> Vec<String> {
+        let user = self.profiles.get(place).and_then(|held| held.user(None).ok());
+        let variables = user.into_iter().flat_map(Member::variables);
+        variables.map(|text| clean(text.to_bytes())).collect()
+    }
+
+    /// What this system lacks of the profiles that may do without, in words.
+    ///
+    /// # Errors
+    /// Where a profile may not do without (S-74), or its mounts start from what is not there.
+    pub(crate) fn lacks(&self) -> Result<Vec<String>, ConfigError> {
+        self.profiles.iter().try_for_each(Held::check_paths)?;
+        let mut lacks = Vec::new();
+        for Sandbox { profile, missing, .. } in self.sandboxes() {
+            let key = format!("profile.{}", profile.name);
+            match profile.need {
+                SandboxNeed::Required if !missing.is_empty() => {
+                    let what = format!(
+                        "this system lacks: {}: set on_missing = \"best_effort\" to do without, or take the profile \
+                         out of workers.profiles",
+                        missing.join("; ")
+                    );
+                    return Err(ConfigError::rule(&key, what));
+                }
+                SandboxNeed::Required => {}
+                SandboxNeed::BestEffort => {
+                    lacks.extend(missing.iter().map(|what| format!("{key}: this system lacks: {what}")));
+                }
+            }
+        }
+        Ok(lacks)
+    }
+
+    /// What a request comes to; `running` are this node's workers. What passes counts as a start.
     ///
     /// # Errors
     /// The rule that says no, or the step at which the launch would fail.
-    pub(crate) fn order(&self, node: NodeIndex, launch: Launch, running: &Running) -> Result<Order, Failure> {
-        if running.all >= self.max {
-            return Err(refused("max", format!("{} workers run, {} may", running.all, self.max).as_bytes()));
-        }
+    pub(crate) fn order(
+        &mut self,
+        node: NodeIndex,
+        launch: Launch,
+        running: &Running,
+        now: Instant,
+    ) -> Result<Order, Failure> {
+        let held = self.profile(launch.profile.as_deref())?;
+        let user = held.user(launch.user.as_deref())?;
+        let starts = self.ceilings.check(running, user, held.name(), now)?;
+        let order = self.order_for(node, launch, held, user)?;
+        self.ceilings.starts = starts;
+        Ok(order)
+    }
+
+    fn profile(&self, name: Option<&str>) -> Result<&Held, Failure> {
+        let found = match name {
+            None => self.profiles.first(),
+            Some(name) => self.profiles.iter().find(|held| held.name() == name),
+        };
+        found.ok_or_else(|| refused("profiles", name.unwrap_or_default().as_bytes()))
+    }
+
+    fn order_for(&self, node: NodeIndex, launch: Launch, held: &Held, user: &Member) -> Result<Order, Failure> {
+        let profile = &held.sandbox.profile;
         bounds::group(launch.group)?;
-        let identity = self.user(launch.user.as_deref())?;
         self.check_size(&launch)?;
         let env = launch.env.into_iter();
-        let env = self.env.check(env.map(|(name, value)| (name.into_vec(), value.into_vec())))?;
-        let cwd = working_folder(launch.cwd)?;
-        let (path, argv) = self.program(launch.program, launch.executable)?;
+        let mut env = self.env.check(env.map(|(name, value)| (name.into_vec(), value.into_vec())))?;
+        let root = root_of(&held.sandbox);
+        let cwd = self.folders.find(launch.cwd.map(ByteBuf::into_vec), root.is_some())?;
+        let (Found { path, pinned }, argv) = self.program(launch.program, launch.executable, root)?;
         let streams::Streams { stdin, stdout, stderr, terminal } =
             streams::check(launch.stdin, launch.stdout, launch.stderr, launch.terminal)?;
+        user.complete(&mut env, terminal.is_some());
         let order = Order {
             node,
             request: launch.request,
             path,
+            pinned,
             argv,
             env,
             cwd,
-            identity,
+            identity: user.identity.clone(),
             stdin,
             stdout,
             stderr,
             terminal,
-            umask: bounds::umask(launch.umask, self.sandbox.profile.umask)?,
-            rlimits: bounds::limits(&self.sandbox.profile.rlimits, launch.limits)?,
-            nice: bounds::nice(launch.nice, self.nice_min)?,
-            sandbox: Rc::clone(&self.sandbox),
+            umask: bounds::umask(launch.umask, profile.umask)?,
+            rlimits: bounds::limits(&profile.rlimits, launch.limits)?,
+            nice: bounds::nice(launch.nice, self.nice_min, profile.nice)?,
+            sandbox: Rc::clone(&held.sandbox),
             ending: if launch.kill_group { Ending::SignalGroup } else { Ending::Signal },
         };
         match launch.kill {
@@ -123,11 +209,12 @@ impl Policy {
         if line.len() > self.max_bytes {
             return Err(refused("arguments", format!("a command to end it of {} bytes", line.len()).as_bytes()));
         }
-        let (path, argv) = self.program(Program::Shell(line), None)?;
+        let (Found { path, pinned }, argv) = self.program(Program::Shell(line), None, root_of(&worker.sandbox))?;
         Ok(Ending::Command(Box::new(Order {
             node: worker.node,
             request: worker.request,
             path,
+            pinned,
             argv,
             env: vec![self.programs.variable()?],
             cwd: c"/".to_owned(),
@@ -142,15 +229,6 @@ impl Policy {
             sandbox: Rc::clone(&worker.sandbox),
             ending: Ending::Signal,
         })))
-    }
-
-    fn user(&self, name: Option<&str>) -> Result<Option<Identity>, Failure> {
-        let found = match name {
-            None => self.users.first(),
-            Some(name) => self.users.iter().find(|(user, _)| user == name),
-        };
-        let (_, identity) = found.ok_or_else(|| refused("users", name.unwrap_or_default().as_bytes()))?;
-        Ok(identity.clone())
     }
 
     /// Arguments and environment as execve(2) counts them, without the pointers.
@@ -172,8 +250,13 @@ impl Policy {
         Ok(())
     }
 
-    /// The path to execute, which is that of the executable where one is named, and argv.
-    fn program(&self, program: Program, executable: Option<ByteBuf>) -> Result<(CString, Vec<CString>), Failure> {
+    /// What to execute, which is the executable where one is named, and argv.
+    fn program(
+        &self,
+        program: Program,
+        executable: Option<ByteBuf>,
+        root: Option<&CStr>,
+    ) -> Result<(Found, Vec<CString>), Failure> {
         let args = match program {
             Program::Direct(args) => args.into_iter().map(ByteBuf::into_vec).collect::<Vec<_>>(),
             Program::Shell(_) if !self.shell => return Err(refused("shell", b"write the command as a list")),
@@ -181,18 +264,39 @@ impl Policy {
         };
         // CVE-2021-4034: a program without argv[0] takes its environment for its arguments (S-25).
         let Some(name) = args.first() else { return Err(refused("arguments", b"none, name the program")) };
-        let path = self.programs.find(executable.as_ref().map_or(name.as_slice(), |executable| executable))?;
+        let found = self.programs.find(executable.as_ref().map_or(name.as_slice(), |executable| executable), root)?;
         let text = |arg: Vec<u8>| CString::new(arg).map_err(|error| refused("arguments", &error.into_vec()));
-        Ok((path, args.into_iter().map(text).collect::<Result<_, _>>()?))
+        Ok((found, args.into_iter().map(text).collect::<Result<_, _>>()?))
     }
 }
 
-fn working_folder(cwd: Option<ByteBuf>) -> Result<CString, Failure> {
-    let cwd = cwd.map_or_else(|| b"/".to_vec(), ByteBuf::into_vec);
-    if !cwd.starts_with(b"/") || cwd.len() >= LONGEST_PATH {
-        return Err(refused("cwd", &cwd));
+impl Ceilings {
+    /// What is left of the starts of this second after one more.
+    ///
+    /// # Errors
+    /// The ceiling that is reached.
+    fn check(&self, running: &Running, user: &Member, profile: &str, now: Instant) -> Result<Option<Rate>, Failure> {
+        let of = |counts: &std::collections::HashMap<String, usize>, name: &str| counts.get(name).copied().unwrap_or(0);
+        // As they are counted: without privileges by no name.
+        let by_user = of(&running.by_user, user.identity.as_ref().map_or("", |identity| &identity.name));
+        let by_profile = of(&running.by_profile, profile);
+        let whose = [
+            ("max", running.all, self.all, String::new()),
+            ("max_per_user", by_user, self.each_user, format!(" of user {}", user.name)),
+            ("max_per_profile", by_profile, self.each_profile, format!(" of profile {profile}")),
+        ];
+        if let Some((rule, run, may, whose)) = whose.into_iter().find(|(_, run, may, _)| run >= may) {
+            return Err(refused(rule, format!("{run} workers{whose} run, {may} may").as_bytes()));
+        }
+        let Some(starts) = self.starts else { return Ok(None) };
+        let left = starts.take(now);
+        left.map(Some).ok_or_else(|| refused("starts_per_second", b"as many as may have started: wait a moment"))
     }
-    CString::new(cwd).map_err(|error| refused("cwd", &error.into_vec()))
+}
+
+/// Where the workers of a profile see their "/".
+fn root_of(sandbox: &Sandbox) -> Option<&CStr> {
+    sandbox.profile.mounts.as_ref()?.root.as_deref()
 }
 
 /// A refusal by a rule; of what it was about so much as its frame holds, without control characters.
@@ -213,5 +317,7 @@ const fn exec_fails(errno: nix::errno::Errno) -> Failure {
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod option_tests;
+#[cfg(test)]
+mod profile_tests;
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,16 @@
 //! Which programs may be executed, and where a name without a folder is looked for. The file that is looked at is the
 //! file that is executed: its canonical path, with no link on the way that could lead elsewhere later.
 
-use std::ffi::{CString, OsStr};
-use std::fs;
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use erluv_proto::ipc::Failure;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use nix::errno::Errno;
 
+use super::looked::{Looked, look};
 use super::{LONGEST_PATH, exec_fails, refused};
 
 /// What makes a path a pattern.
@@ -21,57 +21,76 @@ const MARKS: [char; 5] = ['*', '?', '[', '{', '\\'];
 pub(super) struct Programs {
     patterns: GlobSet,
     path: Vec<PathBuf>,
+    pin: bool,
+}
+
+/// A program that passes.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Canonical, as its worker will see it.
+    pub(super) path: CString,
+    /// The very file, where the policy pins it.
+    pub(super) pinned: Option<OwnedFd>,
 }
 
 impl Programs {
-    /// By patterns of canonical paths; `path` are the folders of the look-up, absolute.
+    /// By patterns of canonical paths; `path` are the folders of the look-up, absolute; with `pin`, what was looked at
+    /// is kept open to be executed.
     ///
     /// # Errors
-    /// What is wrong with a pattern.
-    pub(super) fn new(patterns: &[String], path: &[PathBuf]) -> Result<Self, String> {
+    /// What is wrong with a pattern, or that this system cannot pin.
+    pub(super) fn new(patterns: &[String], path: &[PathBuf], pin: bool) -> Result<Self, String> {
+        if pin && !cfg!(target_os = "linux") {
+            return Err("this system cannot pin programs: leave workers.pin away".to_owned());
+        }
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
             set.add(glob(pattern)?);
             set.add(glob(&canonical_pattern(pattern))?);
         }
-        Ok(Self { patterns: set.build().map_err(|error| error.to_string())?, path: path.to_vec() })
+        Ok(Self { patterns: set.build().map_err(|error| error.to_string())?, path: path.to_vec(), pin })
     }
 
-    /// The canonical path of a program by its absolute path or its name.
+    /// A program by its absolute path or its name, below `root` where the profile has one.
     ///
     /// # Errors
     /// Refused by `program_path` (a path that is not absolute) or `programs` (no pattern admits it), or the errno that
     /// execve(2) would have.
-    pub(super) fn find(&self, name: &[u8]) -> Result<CString, Failure> {
+    pub(super) fn find(&self, name: &[u8], root: Option<&CStr>) -> Result<Found, Failure> {
         if name.is_empty() || name.len() >= LONGEST_PATH || name.contains(&0) {
             return Err(refused("program_path", name));
         }
-        let found = match name.first() {
-            Some(b'/') => executable(Path::new(OsStr::from_bytes(name))).map_err(exec_fails)?,
+        let Looked { path, file } = match name.first() {
+            Some(b'/') => look(Path::new(OsStr::from_bytes(name)), self.pin, root).map_err(exec_fails)?,
             _ if name.contains(&b'/') => return Err(refused("program_path", name)),
-            _ => self.look_up(name).map_err(exec_fails)?,
+            _ => self.look_up(name, root).map_err(exec_fails)?,
         };
-        if !self.patterns.is_match(&found) {
-            return Err(refused("programs", found.as_os_str().as_bytes()));
+        if !self.patterns.is_match(&path) {
+            return Err(refused("programs", path.as_os_str().as_bytes()));
         }
-        CString::new(found.into_os_string().into_vec()).map_err(|_| refused("program_path", name))
+        let path = CString::new(path.into_os_string().into_vec()).map_err(|_| refused("program_path", name))?;
+        Ok(Found { path, pinned: file })
     }
 
-    /// The folders of the look-up as an environment has them.
+    /// The folders of the look-up with colons between.
+    pub(super) fn folders(&self) -> Vec<u8> {
+        self.path.iter().map(|folder| folder.as_os_str().as_bytes()).collect::<Vec<_>>().join(&b':')
+    }
+
+    /// The same as an environment has them.
     ///
     /// # Errors
     /// Refused by `program_path`: one of them has a NUL, which the configuration does not let through.
     pub(super) fn variable(&self) -> Result<CString, Failure> {
-        let folders = self.path.iter().map(|folder| folder.as_os_str().as_bytes()).collect::<Vec<_>>();
-        let text = [b"PATH=".as_slice(), &folders.join(&b':')].concat();
+        let text = [b"PATH=".as_slice(), &self.folders()].concat();
         CString::new(text).map_err(|error| refused("program_path", &error.into_vec()))
     }
 
     /// The first program of that name; a file that is there but cannot be executed is passed over, as execvp(3) does.
-    fn look_up(&self, name: &[u8]) -> Result<PathBuf, Errno> {
+    fn look_up(&self, name: &[u8], root: Option<&CStr>) -> Result<Looked, Errno> {
         let mut errno = Errno::ENOENT;
         for folder in &self.path {
-            match executable(&folder.join(OsStr::from_bytes(name))) {
+            match look(&folder.join(OsStr::from_bytes(name)), self.pin, root) {
                 Ok(found) => return Ok(found),
                 Err(Errno::EACCES) => errno = Errno::EACCES,
                 Err(_) => {}
@@ -89,13 +108,13 @@ pub(crate) fn check_pattern(text: &str) -> Result<(), String> {
     glob(text).map(|_| ())
 }
 
-fn glob(pattern: &str) -> Result<Glob, String> {
+pub(super) fn glob(pattern: &str) -> Result<Glob, String> {
     GlobBuilder::new(pattern).literal_separator(true).build().map_err(|error| error.to_string())
 }
 
 /// The pattern with those of its folders that are no patterns made canonical, so that `/bin/*` means what is found
 /// there where `/bin` is a link, too.
-fn canonical_pattern(pattern: &str) -> String {
+pub(super) fn canonical_pattern(pattern: &str) -> String {
     let marked = pattern.find(MARKS).unwrap_or(pattern.len());
     let (plain, rest) = match pattern.split_at(marked) {
         (plain, "") => (plain, ""),
@@ -108,14 +127,6 @@ fn canonical_pattern(pattern: &str) -> String {
     }
 }
 
-/// The canonical path of a regular file that somebody may execute.
-fn executable(path: &Path) -> Result<PathBuf, Errno> {
-    let errno = |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-    let found = fs::canonicalize(path).map_err(errno)?;
-    let about = fs::metadata(&found).map_err(errno)?;
-    if about.is_file() && about.permissions().mode() & 0o111 != 0 { Ok(found) } else { Err(Errno::EACCES) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -126,8 +137,8 @@ mod tests {
     fn find(patterns: &[&str], path: &[&Path], name: &str) -> Result<PathBuf, Failure> {
         let patterns = patterns.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>();
         let path = path.iter().map(|folder| (*folder).to_owned()).collect::<Vec<_>>();
-        let found = Programs::new(&patterns, &path).unwrap().find(name.as_bytes())?;
-        Ok(PathBuf::from(OsStr::from_bytes(found.to_bytes())))
+        let found = Programs::new(&patterns, &path, false).unwrap().find(name.as_bytes(), None)?;
+        Ok(PathBuf::from(OsStr::from_bytes(found.path.to_bytes())))
     }
 
     #[test]

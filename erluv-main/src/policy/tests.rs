@@ -39,11 +39,7 @@ pub(super) fn shell(line: &str) -> Launch {
 }
 
 pub(super) fn order(policy: &Policy, launch: Launch) -> Result<Order, Failure> {
-    policy.order(NodeIndex(3), launch, &Running::default())
-}
-
-fn running(all: usize) -> Running {
-    Running { all, ..Running::default() }
+    policy.clone().order(NodeIndex(3), launch, &Running::default(), Instant::now())
 }
 
 pub(super) fn rule(result: Result<Order, Failure>) -> String {
@@ -89,10 +85,14 @@ fn s71_without_root_workers_run_as_main_does() {
 
 #[test]
 fn s44_no_more_workers_than_the_policy_has() {
-    let policy = policy(0, "[workers]\nmax = 2");
-    assert!(policy.order(NodeIndex(0), launch(&["/bin/sh"]), &running(1)).is_ok());
+    let mut policy = policy(0, "[workers]\nmax = 2");
+    let mut with = |all| {
+        let running = Running { all, ..Running::default() };
+        policy.order(NodeIndex(0), launch(&["/bin/sh"]), &running, Instant::now())
+    };
+    assert!(with(1).is_ok());
     for running in [2, 3, usize::MAX] {
-        assert_eq!(rule(policy.order(NodeIndex(0), launch(&["/bin/sh"]), &self::running(running))), "max");
+        assert_eq!(rule(with(running)), "max");
     }
 }
 

@@ -1,6 +1,5 @@
 //! What erluv-child says, and what it is told of its workers.
 
-use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -10,11 +9,12 @@ use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::{Serving, Shared};
+use crate::audit::Asked;
 use crate::half::Loss;
 use crate::half::life::{Event, State};
 use crate::settings::SandboxNeed;
 use crate::tokens;
-use crate::workers::{LaunchOutcome, Report};
+use crate::workers::{LaunchOutcome, Purpose, Report};
 
 /// Frames of one child that are heard before others have their turn.
 const FRAMES_IN_A_TURN: usize = 256;
@@ -37,7 +37,7 @@ impl Serving {
         self.unheard = true;
         for _ in 0..FRAMES_IN_A_TURN {
             let Some(half) = &mut self.half else { return };
-            match half.hear() {
+            match half.hear(self.state) {
                 Ok(None) => {
                     self.unheard = false;
                     return;
@@ -94,38 +94,31 @@ impl Serving {
     }
 
     fn launch(&mut self, launch: Launch, shared: &mut Shared<'_>) {
-        let (request, asker) = (launch.request, crate::log::clean(launch.asker.as_bytes()));
+        let (request, asked) = (launch.request, Asked::of(self.node.peer.as_str(), &launch));
         if self.state != State::Serving {
             let failure = Failure::Refused("stopping".to_owned(), "main is going away".to_owned());
-            return self.refuse(request, failure, shared);
+            return self.refuse(request, &asked, failure, shared);
         }
-        match self.policy.order(self.index, launch, shared.workers.running_by(self.index)) {
-            Err(failure) => {
-                log::warn!("{}: {asker}: {}", self.node.peer, describe_failure(&failure));
-                self.refuse(request, failure, shared);
-            }
-            Ok(order) => match shared.workers.launch(order, shared.now) {
-                LaunchOutcome::Failed(report) => self.report(report, shared),
-                LaunchOutcome::Pending { worker, error_pipe } => {
-                    let (raw, token) = (error_pipe.as_raw_fd(), tokens::exec(worker));
-                    if let Err(error) = shared.registry.register(&mut SourceFd(&raw), token, Interest::READABLE) {
-                        log::error!("{worker}: watching its exec: {error}");
-                        shared.workers.stop(self.index, worker, Duration::ZERO, shared.now);
+        match self.policy.order(self.index, launch, shared.workers.running_by(self.index), shared.now) {
+            Err(failure) => self.refuse(request, &asked, failure, shared),
+            Ok(order) => {
+                match shared.workers.launch(order, Purpose { asked, grace: self.node.kill_timeout }, shared.now) {
+                    LaunchOutcome::Failed(report) => self.report(report, shared),
+                    LaunchOutcome::Pending { worker, error_pipe } => {
+                        let (raw, token) = (error_pipe.as_raw_fd(), tokens::exec(worker));
+                        if let Err(error) = shared.registry.register(&mut SourceFd(&raw), token, Interest::READABLE) {
+                            log::error!("{worker}: watching its exec: {error}");
+                            shared.workers.stop(self.index, worker, Duration::ZERO, shared.now);
+                        }
                     }
                 }
-            },
+            }
         }
     }
 
-    fn refuse(&mut self, request: RequestId, failure: Failure, shared: &mut Shared<'_>) {
+    fn refuse(&mut self, request: RequestId, asked: &Asked, failure: Failure, shared: &mut Shared<'_>) {
+        asked.refused(&failure);
         let failed = LaunchFailed { request, worker: shared.workers.name_nobody(), failure };
         self.report(Report::Failed(self.index, failed), shared);
-    }
-}
-
-fn describe_failure(failure: &Failure) -> String {
-    match failure {
-        Failure::Step(step, errno) => format!("not started: {}: {}", step.name(), io::Error::from_raw_os_error(*errno)),
-        Failure::Refused(rule, what) => format!("refused by {rule}: {}", crate::log::clean(what.as_bytes())),
     }
 }

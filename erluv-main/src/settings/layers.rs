@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use config::{ConfigError as LayerError, File, FileFormat, Map, Source, Value, ValueKind};
+use config::{File, FileFormat, Map, Source, Value, ValueKind};
+use erluv_proto::ids::NodeName;
 
 use super::error::{ConfigError, one_line};
 use super::raw::Raw;
@@ -52,17 +53,57 @@ const VARIABLES: [(&str, Kind); 23] = [
 /// One source of keys and values.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
-    /// Where it comes from, for people.
-    origin: String,
-    values: Map<String, Value>,
+    own: Table,
+    /// Its `[[node]]` tables; in the values of the layer are their names.
+    nodes: Vec<NodeTable>,
 }
 
-impl Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-    fn collect(&self) -> Result<Map<String, Value>, LayerError> {
-        Ok(self.values.clone())
+/// Keys and values, and where they come from, for people.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    pub(super) origin: String,
+    pub(super) values: Map<String, Value>,
+}
+
+/// A `[[node]]`: its keys have the names that they have at the top.
+#[derive(Debug, Clone)]
+pub(super) struct NodeTable {
+    pub(super) node: NodeName,
+    pub(super) origin: String,
+    pub(super) values: Map<String, Value>,
+}
+
+/// Keys of the daemon, which no node has for itself.
+const NOT_FOR_NODES: [&str; 4] = ["node", "pid_file", "cgroup", "profile"];
+
+impl NodeTable {
+    /// In it `name` is the node's, and `own_name` what is `name` at the top: ours.
+    fn new(layer: &str, value: Value) -> Result<Self, ConfigError> {
+        let wrong = |origin: &str, key: &str, what: &str| ConfigError::Value {
+            origin: origin.to_owned(),
+            key: key.to_owned(),
+            what: what.to_owned(),
+        };
+        let ValueKind::Table(mut values) = value.kind else {
+            return Err(wrong(layer, "node", "write names alone, or [[node]] tables alone"));
+        };
+        let name = match values.remove("name").map(|name| name.kind) {
+            Some(ValueKind::String(name)) => name,
+            Some(_) | None => return Err(wrong(layer, "node.name", "write name = \"name@host\" in each [[node]]")),
+        };
+        let node = NodeName::parse(&name).map_err(|error| wrong(layer, "node.name", &error.to_string()))?;
+        let origin = format!("{layer}: [[node]] {node}");
+        if let Some(key) = NOT_FOR_NODES.iter().find(|key| values.contains_key(**key)) {
+            return Err(wrong(&origin, key, "is for all nodes: write it above the first [[node]]"));
+        }
+        if let Some(own) = values.remove("own_name") {
+            values.insert("name".to_owned(), own);
+        }
+        check(&origin, &values).map_err(|error| match error {
+            ConfigError::Value { origin, key, what } if key == "name" => wrong(&origin, "own_name", &what),
+            other => other,
+        })?;
+        Ok(Self { node, origin, values })
     }
 }
 
@@ -76,17 +117,41 @@ impl Layer {
                 values = HashMap::from([(table.clone(), Value::new(None, ValueKind::Table(values)))]);
             }
         }
-        Self { origin, values }
+        Self { own: Table { origin, values }, nodes: Vec::new() }
+    }
+
+    /// A node for who needs none.
+    pub(super) fn stand_in() -> Self {
+        Self::one("stand-in".to_owned(), &["node".to_owned()], ValueKind::from("none@localhost"))
+    }
+
+    /// A layer of values, its `[[node]]` tables taken apart from the rest.
+    ///
+    /// # Errors
+    /// What is wrong with one of these tables.
+    pub(super) fn new(origin: String, mut values: Map<String, Value>) -> Result<Self, ConfigError> {
+        let is_table = |item: &Value| matches!(item.kind, ValueKind::Table(_));
+        let mut nodes = Vec::<NodeTable>::new();
+        if let Some(ValueKind::Array(items)) = values.get("node").map(|node| &node.kind)
+            && items.iter().any(is_table)
+        {
+            for item in items {
+                nodes.push(NodeTable::new(&origin, item.clone())?);
+            }
+            let names = nodes.iter().map(|table| Value::new(None, table.node.as_str())).collect::<Vec<_>>();
+            values.insert("node".to_owned(), Value::new(None, ValueKind::Array(names)));
+        }
+        Ok(Self { own: Table { origin, values }, nodes })
     }
 
     /// What a file says.
     ///
     /// # Errors
-    /// [`ConfigError::Syntax`] for what is no TOML.
+    /// [`ConfigError::Syntax`] for what is no TOML, and what is wrong with a `[[node]]`.
     pub(super) fn of_file(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let parsed = File::from_str(text, FileFormat::Toml).collect();
         let values = parsed.map_err(|error| ConfigError::Syntax(path.to_owned(), one_line(&error.to_string())))?;
-        Ok(Self { origin: path.display().to_string(), values })
+        Self::new(path.display().to_string(), values)
     }
 
     /// What the environment says, a layer for each variable.
@@ -134,28 +199,20 @@ impl Layer {
         settings.chain(nodes).chain(named).collect()
     }
 
-    /// Whether every key is known and every value in its range.
-    fn check(&self) -> Result<(), ConfigError> {
-        let whole = Value::new(None, ValueKind::Table(self.values.clone()));
-        match whole.try_deserialize::<Raw>() {
-            Ok(_) => Ok(()),
-            Err(error) => Err(ConfigError::of_layer(&self.origin, error)),
-        }
+    /// What it says for all nodes, and its tables for single ones.
+    ///
+    /// # Errors
+    /// The first key that is not known, or value that is not in its range.
+    pub(super) fn into_parts(self) -> Result<(Table, Vec<NodeTable>), ConfigError> {
+        check(&self.own.origin, &self.own.values)?;
+        Ok((self.own, self.nodes))
     }
 }
 
-/// Lays one over the other, the first lowest.
-///
-/// # Errors
-/// The first mistake, with its place.
-pub(super) fn merge(layers: Vec<Layer>) -> Result<Raw, ConfigError> {
-    let mut builder = config::Config::builder();
-    for layer in layers {
-        layer.check()?;
-        builder = builder.add_source(layer);
-    }
-    let merged = builder.build().and_then(config::Config::try_deserialize);
-    merged.map_err(|error| ConfigError::of_layer("configuration", error))
+/// Whether every key is known and every value in its range.
+fn check(origin: &str, values: &Map<String, Value>) -> Result<(), ConfigError> {
+    let whole = Value::new(None, ValueKind::Table(values.clone()));
+    whole.try_deserialize::<Raw>().map(|_| ()).map_err(|error| ConfigError::of_layer(origin, error))
 }
 
 fn read_variable(text: &str, kind: Kind) -> ValueKind {

@@ -61,6 +61,16 @@ impl LimitName {
         LIMITS.iter().find(|(_, number)| *number == self.0).map_or("", |(name, _)| name)
     }
 
+    /// A limit of this system by its number.
+    pub(crate) fn of(resource: i32) -> Option<Self> {
+        LIMITS.iter().any(|(_, number)| *number == resource).then_some(Self(resource))
+    }
+
+    /// A value of a limit; `None` for unlimited.
+    pub(crate) fn value(value: u64) -> Option<u64> {
+        (value != INFINITY).then_some(value)
+    }
+
     /// The limit for a process.
     pub(crate) fn rlimit(self, (soft, hard): LimitPair) -> Rlimit {
         Rlimit { resource: self.0, soft: soft.unwrap_or(INFINITY), hard: hard.unwrap_or(INFINITY) }

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use erluv_proto::ids::{NodeName, ProfileName};
 use serde::Deserialize;
 
-use super::limits::LimitName;
-use super::values::Found;
+use super::raw_profile::RawProfile;
 use super::values::{
-    ArgBytes, CgroupUse, Flag, Folder, FrameSize, Grace, Limit, Nice, Port, QueueSize, SandboxNeed, Text, Texts, Time,
-    Umask, UserId, WorkerCount,
+    ArgBytes, CgroupUse, Flag, Folder, Found, FrameSize, Grace, Nice, Port, QueueSize, SandboxNeed, StartRate, Text,
+    Texts, Time, UserId, WorkerCount,
 };
 
 /// The keys at the top.
@@ -48,25 +47,24 @@ pub(super) struct Raw {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawWorkers {
     pub(super) users: Option<Texts>,
+    pub(super) groups: Option<Texts>,
     pub(super) allow_root: Option<Flag>,
     pub(super) min_uid: Option<UserId>,
     pub(super) max: Option<WorkerCount>,
-    pub(super) programs: Option<Programs>,
+    pub(super) max_per_user: Option<WorkerCount>,
+    pub(super) max_per_profile: Option<WorkerCount>,
+    pub(super) starts_per_second: Option<StartRate>,
+    pub(super) max_time: Option<Time>,
+    pub(super) programs: Option<Patterns>,
+    pub(super) pin: Option<Flag>,
     pub(super) shell: Option<Flag>,
+    pub(super) folders: Option<Patterns>,
     pub(super) env: Option<EnvNames>,
     pub(super) path: Option<SearchPath>,
     pub(super) profile: Option<ProfileName>,
+    pub(super) profiles: Option<ProfileNames>,
     pub(super) max_args_bytes: Option<ArgBytes>,
     pub(super) nice_min: Option<Nice>,
-}
-
-/// The keys of a `[profile.NAME]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawProfile {
-    pub(super) no_new_privs: Option<Flag>,
-    pub(super) umask: Option<Umask>,
-    pub(super) limits: Option<BTreeMap<LimitName, Limit>>,
 }
 
 /// The nodes to serve, each once.
@@ -77,11 +75,6 @@ pub(super) struct Nodes(pub(super) Vec<NodeName>);
 impl TryFrom<Found> for Nodes {
     type Error = String;
     fn try_from(found: Found) -> Result<Self, String> {
-        if let Found::List(items) = &found
-            && items.iter().any(|item| matches!(item, Found::Table(_)))
-        {
-            return Err("[[node]] tables are not known to this version: write a list of names".to_owned());
-        }
         let mut nodes = Vec::new();
         for text in Texts::try_from(found)?.0 {
             let node = NodeName::parse(&text).map_err(|error| error.to_string())?;
@@ -125,15 +118,28 @@ Prefix(String) of Text, |text: String| {
     }
 } }
 
-formed! { /// Patterns of programs, absolute.
-Programs(Vec<String>) of Texts, |patterns: Vec<String>| {
+formed! { /// Patterns of paths, absolute.
+Patterns(Vec<String>) of Texts, |patterns: Vec<String>| {
     for pattern in &patterns {
         if !pattern.starts_with('/') {
             return Err(format!("{pattern:?}: write an absolute path or pattern, such as \"/usr/bin/*\""));
         }
-        crate::policy::check_program_pattern(pattern)?;
+        crate::policy::check_path_pattern(pattern)?;
     }
     Ok(patterns)
+} }
+
+formed! { /// Profiles, at least one, each once.
+ProfileNames(Vec<ProfileName>) of Texts, |texts: Vec<String>| {
+    let mut names = Vec::new();
+    for text in texts {
+        let name = ProfileName::parse(&text).map_err(|error| error.to_string())?;
+        if names.contains(&name) {
+            return Err(format!("{name} is named twice"));
+        }
+        names.push(name);
+    }
+    if names.is_empty() { Err("is empty: name a profile, such as \"default\"".to_owned()) } else { Ok(names) }
 } }
 
 formed! { /// Names of environment variables, or patterns of them.

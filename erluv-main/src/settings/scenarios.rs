@@ -1,7 +1,12 @@
 //! Whole configurations, and what comes of them.
 
+mod nodes;
+
 use super::trusted::tests::Folder;
+use erluv_proto::ids::ProfileName;
+
 use super::*;
+use crate::sandbox::{CallList, Seccomp};
 
 /// The settings of a configuration file with this text, and one node where it names none.
 pub(crate) fn settings(euid: u32, text: &str) -> Result<Settings, String> {
@@ -16,7 +21,7 @@ fn layered(euid: u32, text: &str, vars: &[(&str, &str)], line: &str) -> Result<S
         layers.push(Layer::of_file(Path::new("/etc/erluv.conf"), text)?);
         layers.extend(Layer::of_environment(&environment.vars)?);
         layers.extend(Layer::of_args(&args));
-        resolve(layers::merge(layers)?, &environment)
+        resolve(merge::merge(layers)?, &environment)
     };
     compose().map_err(|error| error.to_string())
 }
@@ -44,7 +49,7 @@ fn the_defaults_are_those_of_the_manual() {
     assert_eq!((node.peer.as_str(), node.own.as_str()), ("shop@127.0.0.1", "erluv_000000ab@127.0.0.1"));
     assert_eq!(node.cookie_file, Path::new("/home/me/.erlang.cookie"));
     assert_eq!(node.cookie_trust, CookieTrust { owner: 1000, weak: false });
-    assert_eq!((&node.chroot, node.user.as_deref()), (&super::default_chroot(), None));
+    assert_eq!((&node.chroot, node.user.as_deref()), (&resolve::default_chroot(), None));
     assert_eq!((node.epmd_port, node.node_port), (4369, None));
     let seconds = [node.die_timeout, node.heartbeat, node.hang_timeout, node.kill_timeout, node.peer_timeout];
     assert_eq!(seconds.map(|time| time.as_secs()), [30, 1, 10, 5, 90]);
@@ -58,8 +63,19 @@ fn the_defaults_are_those_of_the_manual() {
         (workers.programs.as_slice(), workers.env.as_slice()),
         (["/**".to_owned()].as_slice(), ["*".to_owned()].as_slice())
     );
+    assert!(!workers.pin && workers.groups.is_none() && workers.folders.is_none());
+    assert_eq!((workers.max_per_user, workers.max_per_profile, workers.starts_per_second), (None, None, None));
+    assert_eq!((workers.profiles.len(), workers.max_time), (1, None));
     let core = Rlimit { resource: nix::sys::resource::Resource::RLIMIT_CORE as i32, soft: 0, hard: 0 };
-    assert_eq!(workers.profile, Profile { rlimits: vec![core], ..Profile::plain(workers.profile.name.clone()) });
+    let default = Profile {
+        need: SandboxNeed::BestEffort,
+        rlimits: vec![core],
+        keyring: true,
+        seccomp: Seccomp { list: CallList::Default, kill: false },
+        ..Profile::plain(ProfileName::parse("default").unwrap())
+    };
+    let (user, group, groups) = (None, None, None);
+    assert_eq!(workers.profiles[0], ProfileSettings { profile: default, user, group, groups, env: Vec::new() });
 }
 
 #[test]
@@ -92,7 +108,6 @@ fn a_mistake_is_told_with_its_layer_and_its_key() {
     wrong("cookie_file = 'x'", "/etc/erluv.conf: cookie_file: write an absolute path");
     wrong("node = 'shop'", "/etc/erluv.conf: node: \"shop\": not a node name");
     wrong("node = ['a@localhost', 'a@localhost']", "/etc/erluv.conf: node: a@localhost is named twice");
-    wrong("[[node]]\nname = 'a@localhost'", "/etc/erluv.conf: node: [[node]] tables are not known");
     wrong("[workers]\nprograms = ['bin/*']", "/etc/erluv.conf: workers.programs: \"bin/*\": write an absolute");
     wrong("[workers]\nprograms = ['/bin/[']", "/etc/erluv.conf: workers.programs: ");
     wrong("[workers]\nenv = ['A-B']", "/etc/erluv.conf: workers.env: ");
@@ -162,7 +177,13 @@ fn every_scalar_key_has_its_variable_and_its_option() {
         let variable = format!("ERLUV_{}", key.to_uppercase());
         let by_variable = layered(0, "", &[(&variable, value)], "").unwrap();
         let by_option = layered(0, "", &[], &format!("-o {key}={value}")).unwrap();
-        assert_eq!(format!("{by_variable:?}"), format!("{by_option:?}"), "{key}");
+        assert_eq!(by_variable.origins.of(key), Some(format!("environment {variable}").as_str()));
+        assert_eq!(by_option.origins.of(key), Some(format!("-o {key}").as_str()));
+        let [by_variable, by_option] = [by_variable, by_option].map(|mut settings| {
+            settings.nodes.iter_mut().for_each(|node| node.origins = Origins::default());
+            format!("{:?}", Settings { origins: Origins::default(), ..settings })
+        });
+        assert_eq!(by_variable, by_option, "{key}");
     }
 }
 
@@ -193,10 +214,10 @@ fn s65_a_node_elsewhere_needs_the_word_plaintext() {
 fn a_profile_is_the_default_but_for_what_it_says() {
     let text =
         "[workers]\nprofile = 'x'\n[profile.x]\numask = '022'\n[profile.x.limits]\nnofile = { soft = 1, hard = 2 }";
-    let profile = settings(0, text).unwrap().nodes[0].workers.profile.clone();
+    let profile = settings(0, text).unwrap().nodes[0].workers.profiles[0].profile.clone();
     assert_eq!((profile.no_new_privs, profile.umask, profile.rlimits.len()), (true, 0o022, 2));
     let unlimited = "[profile.default.limits]\ncore = 'unlimited'";
-    assert_ne!(settings(0, unlimited).unwrap().nodes[0].workers.profile.rlimits[0].soft, 0);
+    assert_ne!(settings(0, unlimited).unwrap().nodes[0].workers.profiles[0].profile.rlimits[0].soft, 0);
     wrong("[workers]\nprofile = 'x'", "workers.profile: there is no profile \"x\"");
     wrong("hang_timeout = '1s'", "hang_timeout: write a time above heartbeat");
 }

@@ -85,7 +85,7 @@ macro_rules! value {
         $(#[$about])*
         #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
         #[serde(try_from = "Found")]
-        pub(super) struct $name(pub(super) $inner);
+        pub(in crate::settings) struct $name(pub(in crate::settings) $inner);
 
         impl TryFrom<Found> for $name {
             type Error = String;
@@ -117,6 +117,8 @@ value! { /// Bytes of queued input, 4 KiB to 1 GiB.
 QueueSize(u32), |found| whole(found, 4096, 1_073_741_824) }
 value! { /// How many workers.
 WorkerCount(u32), |found| whole(found, 1, 1_000_000) }
+value! { /// Starts in a second.
+StartRate(u32), |found| whole(found, 1, 100_000) }
 value! { /// Bytes of arguments and environment.
 ArgBytes(usize), |found| whole(found, 256, 131_072) }
 value! { /// A user id that is not root's.
@@ -127,6 +129,8 @@ value! { /// The bits that a new file does not get.
 Umask(u32), umask }
 value! { /// A limit, soft and hard; `None` for unlimited.
 Limit(LimitPair), limit }
+
+pub(super) mod sandbox;
 
 /// Soft and hard, `None` for unlimited.
 pub(super) type LimitPair = (Option<u64>, Option<u64>);

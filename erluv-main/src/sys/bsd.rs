@@ -2,12 +2,12 @@
 //! was asked for, and said in the documentation where it cannot be asked for.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, RawFd};
 
 use libc::c_int;
 
 use super::forked::{Called, check};
-use super::{Forked, Process, cvt};
+use super::{Forked, Plan, Process, cvt};
 
 /// Whether no_new_privs exists here: FreeBSD 14 has it as a procctl(2).
 pub(crate) const CAN_FORBID_NEW_PRIVILEGES: bool = cfg!(target_os = "freebsd");
@@ -68,10 +68,6 @@ pub(super) fn close_from(first: c_int) -> Called {
         Ok(_) | Err(libc::EBADF) => Ok(()),
         Err(errno) => Err(errno),
     }
-}
-
-pub(super) fn empty_bounding_set() -> Called {
-    Ok(())
 }
 
 pub(super) fn set_groups(groups: &[libc::gid_t]) -> Called {
@@ -142,10 +138,6 @@ pub(super) fn has_gids(gid: libc::gid_t) -> bool {
     [real, effective] == [gid; 2]
 }
 
-pub(super) fn clear_capabilities() -> Called {
-    Ok(())
-}
-
 /// No tracing until the exec, which lifts it again.
 #[cfg(target_os = "freebsd")]
 pub(super) fn forbid_tracing() -> Called {
@@ -159,7 +151,7 @@ pub(super) fn forbid_tracing() -> Called {
 }
 
 /// SIGKILL at the death of main (FreeBSD), and the look whether main lives still.
-pub(super) fn die_with(main: libc::pid_t) -> Called {
+pub(super) fn die_with(main: libc::pid_t, _: RawFd) -> Called {
     #[cfg(target_os = "freebsd")]
     control(libc::PROC_PDEATHSIG_CTL, libc::SIGKILL)?;
     // SAFETY: getppid takes nothing.
@@ -211,6 +203,13 @@ pub(super) fn clear_environment() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Executes the program of a plan; comes back with the errno. Programs are not pinned here: policy refuses to.
+pub(super) fn execute(plan: &Plan<'_>) -> c_int {
+    // SAFETY: the path ends with NUL, and both lists with a null pointer; all live in the plan.
+    unsafe { libc::execve(plan.path.as_ptr(), plan.argv.as_ptr(), plan.env.as_ptr()) };
+    super::forked::errno()
 }
 
 /// No way to ask without a library: main starts no thread, which the linter sees to.

@@ -11,8 +11,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use erluv_proto::ipc::Step;
 use libc::c_int;
 
-use super::os;
-use super::plan::{Ids, MOST_DESCRIPTORS, Plan, Role};
+use super::plan::{Held, Ids, MOST_DESCRIPTORS, Plan, Role};
+use super::sandbox::capabilities;
+use super::{os, sandbox};
 
 /// The exit status of a process that never came to its exec (EX_OSERR).
 const FAILED: c_int = 71;
@@ -20,8 +21,14 @@ const FAILED: c_int = 71;
 /// A call, or its errno.
 pub(super) type Called<T = ()> = Result<T, c_int>;
 
+/// A step, or its name and errno.
+pub(super) type Stepped<T = ()> = Result<T, (Step, c_int)>;
+
 /// Becomes what the plan says; `join` is a descriptor of `cgroup.procs` to write to first.
 pub(super) fn become_planned(plan: &Plan<'_>, join: Option<RawFd>) -> ! {
+    #[cfg(test)]
+    #[cfg(target_os = "linux")]
+    super::guard::forbid_allocation();
     let mut error = plan.error.as_raw_fd();
     match steps(plan, join, &mut error) {
         Ok(never) => match never {},
@@ -32,14 +39,30 @@ pub(super) fn become_planned(plan: &Plan<'_>, join: Option<RawFd>) -> ! {
 }
 
 /// All steps, in the order of their names; `error` is where the error pipe is at any time.
-fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Result<Infallible, (Step, c_int)> {
-    let at = |step: Step| move |errno: c_int| (step, errno);
+fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Stepped<Infallible> {
     join_group(join).map_err(at(Step::Cgroup))?;
     place_descriptors(plan, error).map_err(at(Step::Descriptors))?;
     os::default_dispositions().map_err(at(Step::Signals))?;
     os::empty_mask().map_err(at(Step::Signals))?;
     own_session().map_err(at(Step::Setsid))?;
     take_terminal(plan.terminal).map_err(at(Step::Terminal))?;
+    // SAFETY: umask takes a number and cannot fail.
+    unsafe { libc::umask(plan.umask) };
+    if let Role::Worker(held) = &plan.role {
+        become_worker(plan, held, *error)?;
+    }
+    change_folder(plan).map_err(at(Step::Chdir))?;
+    open_files(plan).map_err(at(Step::Redirect))?;
+    if let Role::Worker(held) = &plan.role {
+        // After it, only what programs do is sure to be allowed.
+        sandbox::seal(held)?;
+    }
+    Err((Step::Exec, os::execute(plan)))
+}
+
+/// From main's privileges to those of the worker.
+fn become_worker(plan: &Plan<'_>, held: &Held<'_>, error: RawFd) -> Stepped {
+    let ahead = sandbox::surround(held)?;
     // While privileged, so that a limit can be above the one of main.
     for (resource, limit) in &plan.limits {
         // SAFETY: setrlimit reads the limit, which is in the plan.
@@ -47,32 +70,34 @@ fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Result<Infa
     }
     // While privileged: an ordinary user can only lower its priority.
     be_nice(plan.nice).map_err(at(Step::Nice))?;
-    // SAFETY: umask takes a number and cannot fail.
-    unsafe { libc::umask(plan.umask) };
+    sandbox::prioritize(held, &ahead)?;
+    let profile = &held.sandbox.profile;
     if let Some(ids) = &plan.ids {
-        os::empty_bounding_set().map_err(at(Step::Capabilities))?;
+        capabilities::bound(profile.bounding).map_err(at(Step::Capabilities))?;
+        capabilities::keep_over_drop(profile, ids.uid).map_err(at(Step::Capabilities))?;
         os::set_groups(&ids.groups).map_err(at(Step::Setgroups))?;
         os::set_gids(ids.gid).map_err(at(Step::Setgid))?;
         os::set_uids(ids.uid).map_err(at(Step::Setuid))?;
     }
-    if let Role::Worker { main, no_new_privs } = plan.role {
-        // Before the look whether the drop holds: with capabilities an ordinary user could take root's ids again.
-        os::clear_capabilities().map_err(at(Step::Capabilities))?;
-        if let Some(ids) = &plan.ids {
-            verify(ids).map_err(at(Step::Verify))?;
-        }
-        // The change of ids has taken back both of these (S-36, S-37).
-        os::forbid_tracing().map_err(at(Step::Deathsig))?;
-        os::die_with(main).map_err(at(Step::Deathsig))?;
-        if no_new_privs {
-            os::forbid_new_privileges().map_err(at(Step::NoNewPrivs))?;
-        }
+    // Before the look whether the drop holds: with capabilities an ordinary user could take root's ids again.
+    capabilities::reduce(profile.ambient).map_err(at(Step::Capabilities))?;
+    if let Some(ids) = &plan.ids {
+        verify(ids).map_err(at(Step::Verify))?;
     }
-    change_folder(plan).map_err(at(Step::Chdir))?;
-    open_files(plan).map_err(at(Step::Redirect))?;
-    // SAFETY: the path ends with NUL, and both lists with a null pointer; all live in the plan.
-    unsafe { libc::execve(plan.path.as_ptr(), plan.argv.as_ptr(), plan.env.as_ptr()) };
-    Err((Step::Exec, errno()))
+    // The change of ids has taken back both of these (S-36, S-37).
+    os::forbid_tracing().map_err(at(Step::Deathsig))?;
+    os::die_with(held.main, error).map_err(at(Step::Deathsig))?;
+    if profile.no_new_privs {
+        os::forbid_new_privileges().map_err(at(Step::NoNewPrivs))?;
+    }
+    sandbox::restrict(held, &ahead)?;
+    // The last call that takes any away has been made.
+    capabilities::raise(profile.ambient).map_err(at(Step::Capabilities))
+}
+
+/// An error with the step that it is of.
+pub(super) fn at(step: Step) -> impl Fn(c_int) -> (Step, c_int) {
+    move |errno| (step, errno)
 }
 
 /// Into a control group, where the fork did not put the process there: "0" is whoever writes it.
@@ -80,25 +105,29 @@ pub(super) fn join_group(procs: Option<RawFd>) -> Called {
     procs.map_or(Ok(()), |procs| write_all(procs, b"0"))
 }
 
-/// Descriptors 0 to n-1 are the plan's, n is the error pipe, and nothing else is open (S-15, S-16).
+/// Descriptors 0 to n-1 are the plan's, n is the error pipe, n+1 the program where it is pinned, and nothing else is
+/// open (S-15, S-16).
 fn place_descriptors(plan: &Plan<'_>, error: &mut RawFd) -> Called {
     let floor = c_int::try_from(plan.descriptors.len()).map_err(|_| libc::EINVAL)?;
+    let pinned = floor.saturating_add(1);
+    let free = floor.saturating_add(2);
     // First everything out of the way of the targets, so that no source is overwritten before its turn.
-    *error = lift(*error, floor)?;
+    *error = lift(*error, free)?;
+    let program = plan.pinned.map(|program| lift(program.as_raw_fd(), free)).transpose()?;
     let mut lifted = [-1; MOST_DESCRIPTORS];
     for (place, source) in lifted.iter_mut().zip(&plan.descriptors) {
-        *place = lift(source.as_raw_fd(), floor)?;
+        *place = lift(source.as_raw_fd(), free)?;
     }
     for (target, source) in (0..floor).zip(lifted) {
         // SAFETY: dup2 takes numbers; the copy has no close-on-exec flag, as it should be.
         check(unsafe { libc::dup2(source, target) })?;
     }
-    if *error != floor {
-        // SAFETY: dup3 takes numbers.
-        check(unsafe { libc::dup3(*error, floor, libc::O_CLOEXEC) })?;
-        *error = floor;
-    }
-    os::close_from(floor.saturating_add(1))
+    // SAFETY: dup3 takes numbers.
+    *error = check(unsafe { libc::dup3(*error, floor, libc::O_CLOEXEC) })?;
+    let Some(program) = program else { return os::close_from(pinned) };
+    // SAFETY: dup3 takes numbers.
+    check(unsafe { libc::dup3(program, pinned, libc::O_CLOEXEC) })?;
+    os::close_from(free)
 }
 
 /// The descriptor itself where it is at `floor` or above, else a copy of it that is.
@@ -111,7 +140,7 @@ fn lift(fd: RawFd, floor: c_int) -> Called<RawFd> {
 }
 
 /// No controlling terminal, and a group of its own (S-30).
-fn own_session() -> Called {
+pub(super) fn own_session() -> Called {
     // SAFETY: setsid takes nothing.
     check(unsafe { libc::setsid() }).map(|_| ())
 }
@@ -176,13 +205,13 @@ fn change_folder(plan: &Plan<'_>) -> Called {
 }
 
 /// Five bytes in one write, which a pipe takes whole or not at all.
-fn tell(error: RawFd, step: Step, errno: c_int) {
+pub(super) fn tell(error: RawFd, step: Step, errno: c_int) {
     let [a, b, c, d] = errno.to_le_bytes();
     // Nothing is left to do where this fails: main sees the end of the process.
     let _ = write_all(error, &[step as u8, a, b, c, d]);
 }
 
-fn write_all(fd: RawFd, bytes: &[u8]) -> Called {
+pub(super) fn write_all(fd: RawFd, bytes: &[u8]) -> Called {
     // SAFETY: the bytes are readable for their length.
     let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
     match usize::try_from(written) {

@@ -1,4 +1,4 @@
-//! Linux: clone3, pidfds, capabilities, and ids by system calls of their own (glibc's wrappers take locks, and change
+//! Linux: clone3, pidfds, and ids by system calls of their own (glibc's wrappers take locks, and change
 //! the ids of all threads).
 
 use std::ffi::CStr;
@@ -8,16 +8,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use libc::{c_int, c_long};
 
 use super::forked::{Called, check, errno};
-use super::{Forked, Process, cvt};
+use super::{Forked, Plan, Process, cvt};
 
 /// Whether no_new_privs exists here.
 pub(crate) const CAN_FORBID_NEW_PRIVILEGES: bool = true;
 
 /// clone3(2): the new process is in this control group from its first instruction (Linux 5.7).
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
-/// capset(2), capabilities(7): the version with two words for each set.
-const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
 /// Real-time signals included.
 const LAST_SIGNAL: c_int = 64;
@@ -33,18 +30,25 @@ use libc::{SYS_setgroups32 as SYS_setgroups, SYS_setresgid32 as SYS_setresgid, S
 
 /// Makes a process. In the new one, `join` is set where it has to move into the control group by itself.
 pub(super) fn fork_into(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
-    match clone3(cgroup) {
+    super::pid_namespace::come_home()?;
+    match clone3(cgroup, 0) {
         // Before Linux 5.3, or hidden by a container's seccomp filter.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => fork(cgroup),
         answer => answer,
     }
 }
 
-fn clone3(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
+/// Makes the first process of a new process namespace, which needs CAP_SYS_ADMIN.
+pub(super) fn fork_init(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
+    super::pid_namespace::come_home()?;
+    clone3(cgroup, libc::CLONE_NEWPID)
+}
+
+fn clone3(cgroup: Option<BorrowedFd<'_>>, namespaces: c_int) -> io::Result<Forked> {
     let mut pidfd: c_int = -1;
     let number = |flag: c_int| u64::try_from(flag).unwrap_or(0);
     let mut args = libc::clone_args {
-        flags: number(libc::CLONE_PIDFD),
+        flags: number(libc::CLONE_PIDFD | namespaces),
         pidfd: (&raw mut pidfd).expose_provenance() as u64,
         child_tid: 0,
         parent_tid: 0,
@@ -214,23 +218,6 @@ fn close_one(fd: c_int) {
     let _ = unsafe { libc::close(fd) };
 }
 
-/// Takes every capability out of the bounding set, so that no program that is executed can bring one back (S-12).
-pub(super) fn empty_bounding_set() -> Called {
-    for capability in 0..64 {
-        match control(libc::PR_CAPBSET_DROP, capability, 0) {
-            Ok(_) => {}
-            // Behind the last one that this kernel has.
-            Err(libc::EINVAL) => return Ok(()),
-            // Without CAP_SETPCAP: fine where there is nothing to drop.
-            Err(errno) => match control(libc::PR_CAPBSET_READ, capability, 0) {
-                Ok(0) => {}
-                Ok(_) | Err(_) => return Err(errno),
-            },
-        }
-    }
-    Ok(())
-}
-
 pub(super) fn set_groups(groups: &[libc::gid_t]) -> Called {
     // SAFETY: the groups are readable for their number.
     called(unsafe { libc::syscall(SYS_setgroups, groups.len(), groups.as_ptr()) })
@@ -262,25 +249,28 @@ pub(super) fn has_gids(gid: libc::gid_t) -> bool {
     result == 0 && [real, effective, saved] == [gid; 3]
 }
 
-/// Effective, permitted, inheritable and ambient: all empty (S-12).
-pub(super) fn clear_capabilities() -> Called {
-    control(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0)?;
-    let header = [CAPABILITY_VERSION_3, 0];
-    let none = [0_u32; 6];
-    // SAFETY: a header of two words and sets of two times three words are what this version reads.
-    called(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) })
-}
-
 /// No ptrace and no core from here to the exec, which sets it anew (S-36).
 pub(super) fn forbid_tracing() -> Called {
     control(libc::PR_SET_DUMPABLE, 0, 0).map(|_| ())
 }
 
-/// SIGKILL at the death of main; the look at the parent closes the gap in which it may have died already (S-37).
-pub(super) fn die_with(main: libc::pid_t) -> Called {
+/// SIGKILL at the death of main; the look at the parent closes the gap in which it may have died already (S-37). In
+/// another process namespace the parent has no number: there the other end of the error pipe, which main alone has,
+/// tells whether it lives.
+pub(super) fn die_with(main: libc::pid_t, error: RawFd) -> Called {
     control(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0)?;
     // SAFETY: getppid takes nothing.
-    if unsafe { libc::getppid() } == main { Ok(()) } else { Err(libc::ESRCH) }
+    let parent = unsafe { libc::getppid() };
+    let lives = if parent == 0 { has_reader(error)? } else { parent == main };
+    if lives { Ok(()) } else { Err(libc::ESRCH) }
+}
+
+/// Whether somebody has the read end of a pipe, poll(2).
+fn has_reader(pipe: RawFd) -> Called<bool> {
+    let mut ends = libc::pollfd { fd: pipe, events: 0, revents: 0 };
+    // SAFETY: the one entry is ours; no time means no wait.
+    check(unsafe { libc::poll(&raw mut ends, 1, 0) })?;
+    Ok(ends.revents & libc::POLLERR == 0)
 }
 
 pub(super) fn forbid_new_privileges() -> Called {
@@ -314,17 +304,33 @@ pub(super) fn clear_environment() -> io::Result<()> {
     cvt(unsafe { libc::clearenv() }).map(|_| ())
 }
 
+/// Executes the program of a plan, the very file where it is pinned (S-24); comes back with the errno.
+pub(super) fn execute(plan: &Plan<'_>) -> c_int {
+    let (argv, env) = (plan.argv.as_ptr(), plan.env.as_ptr());
+    if plan.pinned.is_some() {
+        // Where the descriptors were put in place.
+        let fd = c_long::try_from(plan.descriptors.len().saturating_add(1)).unwrap_or(-1);
+        let (path, flags) = (c"".as_ptr(), c_long::from(libc::AT_EMPTY_PATH));
+        // SAFETY: the path is empty and ends with NUL, both lists end with a null pointer; all live in the plan.
+        unsafe { libc::syscall(libc::SYS_execveat, fd, path, argv, env, flags) };
+    } else {
+        // SAFETY: the path ends with NUL, and both lists with a null pointer; all live in the plan.
+        unsafe { libc::execve(plan.path.as_ptr(), argv, env) };
+    }
+    errno()
+}
+
 /// Whether this process has one thread (S-22).
 pub(super) fn is_single_threaded() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
 
-fn control(option: c_int, argument: c_int, second: c_int) -> Called<c_int> {
+pub(super) fn control(option: c_int, argument: c_int, second: c_int) -> Called<c_int> {
     let (argument, second) = (c_long::from(argument), c_long::from(second));
     // SAFETY: the options used here take numbers only.
     check(unsafe { libc::prctl(option, argument, second, 0, 0) })
 }
 
-fn called(result: c_long) -> Called {
+pub(super) fn called(result: c_long) -> Called {
     if result == -1 { Err(errno()) } else { Ok(()) }
 }

@@ -3,6 +3,8 @@
 //!
 //! - [`plan`]: what a process is to become, prepared whole before the fork.
 //! - [`forked`]: what runs between fork and exec, in the forked process.
+//! - [`sandbox`]: what a profile is there.
+//! - [`pid_namespace`], [`init`]: what lets the kernel end a worker with all that it started.
 //! - [`half`]: making erluv-child.
 //! - [`mod@detach`]: becoming a daemon.
 //! - [`prepare`]: what main does to itself before anything else.
@@ -17,6 +19,21 @@ mod half;
 mod plan;
 mod prepare;
 
+#[cfg(target_os = "linux")]
+mod init;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_pid_namespace.rs"]
+mod pid_namespace;
+#[cfg(target_os = "linux")]
+mod pid_namespace;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_sandbox.rs"]
+mod sandbox;
+#[cfg(target_os = "linux")]
+mod sandbox;
+#[cfg(target_os = "linux")]
+mod wipe;
+
 #[cfg(not(target_os = "linux"))]
 #[path = "bsd.rs"]
 mod os;
@@ -26,7 +43,13 @@ mod os;
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]
+mod guard;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod half_tests;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod pid_namespace_tests;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod prepare_tests;
@@ -50,8 +73,10 @@ pub(crate) use detach::{Starter, detach};
 pub(crate) use half::is_half;
 pub(crate) use half::spawn_half;
 pub(crate) use os::CAN_FORBID_NEW_PRIVILEGES;
+pub(crate) use pid_namespace::{discard, number_within, spawn_init, spawn_within};
 pub(crate) use plan::Plan;
 pub(crate) use prepare::{PrepareError, own_limit, prepare_process};
+pub(crate) use sandbox::{Prepared, can_unshare, host};
 
 /// A process that this process has made and not reaped yet: only such are ever signalled (S-38).
 #[derive(Debug)]

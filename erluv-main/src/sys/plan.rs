@@ -5,10 +5,13 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
 
+#[cfg(target_os = "linux")]
+use super::sandbox::namespaces::Maps;
 use crate::order::{Identity, Input, Order, Output, Rlimit};
+use crate::sandbox::Sandbox;
 
 /// The most descriptors that a process is given.
 pub(super) const MOST_DESCRIPTORS: usize = 8;
@@ -23,6 +26,8 @@ pub(super) type Resource = libc::c_int;
 /// A process to be.
 pub(crate) struct Plan<'a> {
     pub(super) path: &'a CStr,
+    /// The file that is executed in its place.
+    pub(super) pinned: Option<BorrowedFd<'a>>,
     pub(super) argv: Strings<'a>,
     pub(super) env: Strings<'a>,
     pub(super) cwd: &'a CStr,
@@ -38,17 +43,38 @@ pub(crate) struct Plan<'a> {
     pub(super) terminal: Option<libc::c_int>,
     /// What takes the places of descriptors 0 to 2 at last.
     pub(super) files: Vec<Redirect<'a>>,
-    pub(super) role: Role,
+    pub(super) role: Role<'a>,
 }
 
 /// Which kind of process it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum Role<'a> {
     /// erluv-child: keeps its privileges until it drops them itself, and outlives main for as long as it takes to kill
     /// the workers.
     Half,
-    /// A worker: no capability is left to it, and it dies with main, whose number is given.
-    Worker { main: libc::pid_t, no_new_privs: bool },
+    /// A worker: what it is left with is up to its profile, and it dies with main.
+    Worker(Held<'a>),
+}
+
+/// What holds a worker.
+pub(super) struct Held<'a> {
+    /// The process that it dies with.
+    pub(super) main: libc::pid_t,
+    pub(super) sandbox: &'a Sandbox,
+    /// Its ids, as a user namespace is told of them.
+    #[cfg(target_os = "linux")]
+    pub(super) maps: Maps,
+}
+
+impl<'a> Held<'a> {
+    fn new(order: &'a Order) -> io::Result<Self> {
+        let main = i32::try_from(std::process::id()).map_err(|_| invalid())?;
+        Ok(Self {
+            main,
+            sandbox: &order.sandbox,
+            #[cfg(target_os = "linux")]
+            maps: Maps::of(order.identity.as_ref()),
+        })
+    }
 }
 
 /// A file that a stream comes from or goes to, opened as the user that the process is by then (S-28).
@@ -71,7 +97,7 @@ impl<'a> Redirect<'a> {
             Input::File(path) => {
                 Some(Self { path, flags: Self::ALWAYS | libc::O_RDONLY, mode: 0, target: 0, also: None })
             }
-            Input::Null | Input::Pipe | Input::Terminal => None,
+            Input::Null | Input::Pipe | Input::Terminal | Input::Own => None,
         };
         let outputs =
             [Self::output(&order.stdout, &order.stderr, 1, 2), Self::output(&order.stderr, &order.stdout, 2, 1)];
@@ -132,13 +158,13 @@ impl<'a> Plan<'a> {
         descriptors: Vec<BorrowedFd<'a>>,
         error: BorrowedFd<'a>,
     ) -> io::Result<Self> {
-        let main = i32::try_from(std::process::id()).map_err(|_| invalid())?;
         let limits = order.rlimits.iter().map(limit).collect::<io::Result<_>>()?;
-        let role = Role::Worker { main, no_new_privs: order.sandbox.profile.no_new_privs };
+        let role = Role::Worker(Held::new(order)?);
         let umask = libc::mode_t::try_from(order.umask & 0o777).map_err(|_| invalid())?;
         let ids = order.identity.as_ref().map(Ids::new);
         let plan = Self {
             path: &order.path,
+            pinned: order.pinned.as_ref().map(AsFd::as_fd),
             argv: Strings::new(&order.argv),
             env: Strings::new(&order.env),
             cwd: &order.cwd,
@@ -167,6 +193,7 @@ impl<'a> Plan<'a> {
     ) -> io::Result<Self> {
         let plan = Self {
             path,
+            pinned: None,
             argv: Strings::new(argv),
             env: Strings::new(&[]),
             cwd: c"/",

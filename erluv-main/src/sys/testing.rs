@@ -39,7 +39,8 @@ pub(crate) fn alone_as_root(body: impl FnOnce()) {
     }
 }
 
-fn forked(body: impl FnOnce()) {
+/// Runs a body in a process that is forked from this one, and fails as it fails.
+pub(crate) fn forked(body: impl FnOnce()) {
     // SAFETY: the only other thread of this process waits for this one, and holds no lock meanwhile.
     match unsafe { libc::fork() } {
         0 => {

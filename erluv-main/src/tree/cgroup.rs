@@ -1,37 +1,29 @@
 //! Workers as control groups of Linux (cgroups(7), Documentation/admin-guide/cgroup-v2.rst). No controller is needed:
-//! what counts is that a process cannot leave its group, and `cgroup.kill`.
+//! what counts is that a process cannot leave its group, and `cgroup.kill`. Controllers are handed down to the workers'
+//! groups where a profile limits something that they count.
 //!
-//! `BASE/erluv.<main's pid>.<main's start time>/n<node>/w<worker>`: every name is made of numbers that main itself gave
-//! or read from the kernel. BASE is the group of main, or, where systemd has put main into the subgroup "main" of a
-//! unit with delegation, the group of the unit. Two mains that share BASE have to share the pid namespace, too: what
-//! belongs to a pid that does not exist is taken for a dead main's, and killed.
+//! `BASE/erluv.<main's pid>.<number>/n<node>/w<worker>`: every name is made of numbers that main itself gave. BASE is
+//! the group of main, or, where main is in the subgroup "main" (of a unit with delegation of systemd, for one), the
+//! group above it. Mains that share BASE tell their groups apart by locks: see [`super::own`].
 
-use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use erluv_proto::ids::WorkerId;
+use rustix::fs::{Mode, OFlags, openat};
 use thiserror::Error;
 
 use super::Removal;
-use super::procfs::{self, Stat};
+use super::base::{self, Base};
+use super::limits::Setting;
+use super::own::{KILL, Own, kill_all, make_folder, open_folder, remove_leftovers, remove_tree};
+use super::procfs;
 use crate::order::NodeIndex;
 use crate::sys;
-
-/// The subgroup that systemd puts main into, by `DelegateSubgroup=`.
-const SUBGROUP: &str = "main";
-
-const KILL: &str = "cgroup.kill";
-
-/// How deep a worker may have made groups within its own, and how often and how long a killed group is waited for.
-const DEEPEST: u32 = 16;
-const LOOKS: u32 = 200;
-const BETWEEN: Duration = Duration::from_millis(10);
 
 /// Why there are no control groups.
 #[derive(Debug, Error)]
@@ -48,47 +40,93 @@ pub(crate) enum TreeError {
     Enter(PathBuf, #[source] io::Error),
 }
 
+/// The controllers that the group of this process is given.
+pub(super) fn offered() -> Result<BTreeSet<String>, TreeError> {
+    Base::find().map(|base| base.controllers())
+}
+
 /// All groups of this main.
 #[derive(Debug)]
 pub(super) struct Hierarchy {
-    own: PathBuf,
+    base: Base,
+    own: Own,
     nodes: BTreeSet<NodeIndex>,
+    /// Controllers that the workers' groups have, or why not.
+    controllers: BTreeMap<&'static str, Result<(), String>>,
 }
 
 impl Hierarchy {
     /// Kills and removes what dead mains have left, makes the group of this main, and tries whether a process can be
     /// made in it.
     pub(super) fn open() -> Result<Self, TreeError> {
-        let base = find_base()?;
-        let pid = std::process::id();
-        let stat = stat_of(pid).ok_or_else(|| unreadable("/proc/self/stat", ErrorKind::InvalidData.into()))?;
-        remove_leftovers(&base);
-        let own = base.join(format!("erluv.{pid}.{}", stat.start));
-        make_folder(&own).map_err(|error| TreeError::Make(own.clone(), error))?;
-        let hierarchy = Self { own: own.clone(), nodes: BTreeSet::new() };
-        if !own.join(KILL).exists() {
-            hierarchy.close();
-            return Err(TreeError::NoKill(own));
+        let base = Base::find()?;
+        remove_leftovers(&base.path);
+        let own = Own::claim(&base.path).map_err(|error| TreeError::Make(base.path.clone(), error))?;
+        let path = own.path.clone();
+        if !path.join(KILL).exists() {
+            own.close();
+            return Err(TreeError::NoKill(path));
         }
-        match open_folder(&own).and_then(|folder| sys::try_fork_into(folder.as_fd())) {
-            Ok(()) => Ok(hierarchy),
+        match open_folder(&path).and_then(|folder| sys::try_fork_into(folder.as_fd())) {
+            Ok(()) => Ok(Self { base, own, nodes: BTreeSet::new(), controllers: BTreeMap::new() }),
             Err(error) => {
-                hierarchy.close();
-                Err(TreeError::Enter(own, error))
+                own.close();
+                Err(TreeError::Enter(path, error))
             }
         }
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.own
+        &self.own.path
     }
 
     pub(super) fn node(&mut self, node: NodeIndex) -> io::Result<()> {
         if !self.nodes.contains(&node) {
-            make_folder(&self.node_path(node))?;
+            let path = self.node_path(node);
+            match make_folder(&path) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            for (controller, _) in self.controllers.iter().filter(|(_, there)| there.is_ok()) {
+                base::hand_on(&path, controller)?;
+            }
             self.nodes.insert(node);
         }
         Ok(())
+    }
+
+    /// Hands a controller down to the workers' groups, those to come and those that are there. Asked for again, it is
+    /// what it was.
+    pub(super) fn hand_down(&mut self, controller: &'static str) {
+        if !self.controllers.contains_key(controller) {
+            let handed = self.try_hand_down(controller);
+            self.controllers.insert(controller, handed);
+        }
+    }
+
+    fn try_hand_down(&self, controller: &str) -> Result<(), String> {
+        self.base.hand_on(controller)?;
+        let nodes = self.nodes.iter().map(|node| self.node_path(*node));
+        for group in std::iter::once(self.own.path.clone()).chain(nodes) {
+            base::hand_on(&group, controller).map_err(|error| format!("{}: {error}", group.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Why a worker's group cannot have a setting, where it cannot.
+    pub(super) fn lacks(&self, setting: &Setting) -> Option<String> {
+        match self.controllers.get(setting.controller) {
+            None => Some(format!("the {} controller is not handed down", setting.controller)),
+            Some(Err(why)) => Some(why.clone()),
+            Some(Ok(())) if self.own.path.join(setting.file).exists() => None,
+            Some(Ok(())) => Some(format!("this kernel has no {}", setting.file)),
+        }
+    }
+
+    /// Writes a setting into a worker's group.
+    pub(super) fn set(&self, folder: &OwnedFd, setting: &Setting) -> io::Result<()> {
+        let file = openat(folder, setting.file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        File::from(file).write_all(setting.value.as_bytes())
     }
 
     pub(super) fn kill_file(&self, node: NodeIndex) -> io::Result<OwnedFd> {
@@ -97,7 +135,7 @@ impl Hierarchy {
 
     pub(super) fn make(&self, node: NodeIndex, worker: WorkerId) -> io::Result<OwnedFd> {
         let path = self.worker_path(node, worker);
-        fs::create_dir(&path)?;
+        make_folder(&path)?;
         open_folder(&path).inspect_err(|_| drop(fs::remove_dir(&path)))
     }
 
@@ -126,7 +164,7 @@ impl Hierarchy {
             Ok(()) => Removal::Removed,
             Err(error) if error.kind() == ErrorKind::NotFound => Removal::Removed,
             // Something lives in it, or it has made groups of its own.
-            Err(_) => match remove_tree(&path, DEEPEST) {
+            Err(_) => match remove_tree(&path) {
                 Ok(()) => Removal::Removed,
                 Err(_) => Removal::Busy,
             },
@@ -134,121 +172,21 @@ impl Hierarchy {
     }
 
     pub(super) fn close(self) {
-        clear(&self.own);
+        self.own.close();
     }
 
     fn node_path(&self, node: NodeIndex) -> PathBuf {
-        self.own.join(format!("n{}", node.0))
+        self.own.path.join(format!("n{}", node.0))
     }
 
     fn worker_path(&self, node: NodeIndex, worker: WorkerId) -> PathBuf {
-        self.own.join(format!("n{}/w{}", node.0, worker.0))
+        self.own.path.join(format!("n{}/w{}", node.0, worker.0))
     }
 }
 
-/// Where this process may make groups.
-fn find_base() -> Result<PathBuf, TreeError> {
-    let read = |path: &'static str| fs::read_to_string(path).map_err(|error| unreadable(path, error));
-    let group = procfs::own_group(&read("/proc/self/cgroup")?).ok_or(TreeError::NoMount)?;
-    let mounts = read("/proc/self/mountinfo")?;
-    let parent = group.parent().filter(|_| group.ends_with(SUBGROUP));
-    procfs::mounted_at(&mounts, parent.unwrap_or(&group)).ok_or(TreeError::NoMount)
-}
-
-fn unreadable(path: &'static str, error: io::Error) -> TreeError {
-    TreeError::Unreadable(path, error)
-}
-
-fn stat_of(pid: u32) -> Option<Stat> {
-    procfs::parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
-}
-
-fn make_folder(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        result => result,
-    }
-}
-
-/// A folder, for clone3(2).
-fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW);
-    options.open(path).map(OwnedFd::from)
-}
-
-fn kill_all(path: &Path) -> io::Result<()> {
-    File::options().write(true).open(path.join(KILL))?.write_all(b"1")
-}
-
-/// What belongs to mains that are not there any more.
-fn remove_leftovers(base: &Path) {
-    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().and_then(parse_name).is_some_and(is_dead) {
-            clear(&entry.path());
-        }
-    }
-}
-
-/// Pid and start time of the main that a group is named for.
-fn parse_name(name: &str) -> Option<(u32, u64)> {
-    let (pid, start) = name.strip_prefix("erluv.")?.split_once('.')?;
-    let number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u64>().ok())?;
-    Some((u32::try_from(number(pid)?).ok()?, number(start)?))
-}
-
-fn is_dead((pid, start): (u32, u64)) -> bool {
-    stat_of(pid).is_none_or(|stat| stat.start != start)
-}
-
-/// Kills all in a group, waits until it is empty, but not for ever, and removes it.
-fn clear(path: &Path) {
-    for _ in 0..LOOKS {
-        match fs::read_to_string(path.join("cgroup.events")) {
-            Ok(events) if procfs::is_populated(&events) => {
-                // Again each time: something may have been forked into it meanwhile.
-                let _ = kill_all(path);
-                thread::sleep(BETWEEN);
-            }
-            Ok(_) | Err(_) => break,
-        }
-    }
-    // What cannot be removed now is left to the next start.
-    let _ = remove_tree(path, DEEPEST);
-}
-
-/// Removes a group and those in it, which is possible where nothing lives.
-fn remove_tree(path: &Path, depth: u32) -> io::Result<()> {
-    let depth = depth.checked_sub(1).ok_or(ErrorKind::ResourceBusy)?;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_tree(&entry.path(), depth)?;
-        }
-    }
-    fs::remove_dir(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_of_two_numbers_are_mains() {
-        assert_eq!(parse_name("erluv.12.345"), Some((12, 345)));
-        for other in
-            ["erluv.12", "erluv.12.", "erluv..5", "erluv.+1.5", "erluv.1.5.6", "erluv.1.x", "other.1.2", "erluv"]
-        {
-            assert_eq!(parse_name(other), None, "{other:?}");
-        }
-        assert_eq!(parse_name("erluv.4294967296.1"), None);
-    }
-
-    #[test]
-    fn a_main_is_dead_when_its_number_has_another_start() {
-        let (pid, start) = (std::process::id(), stat_of(std::process::id()).unwrap().start);
-        assert!(!is_dead((pid, start)));
-        assert!(is_dead((pid, start + 1)));
-        assert!(is_dead((u32::MAX, 1)));
-    }
+/// Whether root itself makes groups here only by CAP_DAC_OVERRIDE: the topmost folder of the file system is writable by
+/// nobody, and a delegated one may be another user's.
+pub(super) fn is_base_closed() -> bool {
+    let about = Base::find().ok().and_then(|base| fs::metadata(base.path).ok());
+    about.is_some_and(|about| about.uid() != 0 || about.mode() & 0o200 == 0)
 }

@@ -8,9 +8,14 @@
 //!   that makes a session of its own *and* outlives those between. On Linux it becomes a child of main and is killed
 //!   when main's last worker has ended; on FreeBSD the reaper finds it at once; on OpenBSD and NetBSD, nobody finds it.
 
+#[cfg(target_os = "linux")]
+mod base;
 #[cfg_attr(not(target_os = "linux"), path = "no_cgroup.rs")]
 mod cgroup;
 mod groups;
+mod limits;
+#[cfg(target_os = "linux")]
+mod own;
 #[cfg(target_os = "linux")]
 mod procfs;
 
@@ -24,11 +29,18 @@ use std::os::fd::OwnedFd;
 use erluv_proto::ids::WorkerId;
 
 use crate::order::NodeIndex;
+use crate::sandbox::{CgroupLimits, Profile};
+use crate::settings::SandboxNeed;
 use crate::sys::Process;
 use cgroup::Hierarchy;
 use groups::Groups;
 
 pub(crate) use cgroup::TreeError;
+
+/// Whether root's main has to override file permissions for its control groups.
+pub(crate) fn needs_override() -> bool {
+    cgroup::is_base_closed()
+}
 
 /// Whether control groups are to be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +51,20 @@ pub(crate) enum UseCgroup {
     Required,
     /// Not.
     Never,
+}
+
+/// What can be said of these limits before a single group is made, from where this very process is: for a check of the
+/// configuration, which changes nothing. The service may be started elsewhere, with more or less.
+pub(crate) fn foresee(use_cgroup: UseCgroup, limits: &CgroupLimits) -> Vec<String> {
+    let why = match use_cgroup {
+        UseCgroup::Never => Err("control groups are switched off".to_owned()),
+        UseCgroup::Auto | UseCgroup::Required => cgroup::offered().map_err(|error| error.to_string()),
+    };
+    limits::lacking(limits, |setting| match &why {
+        Err(why) => Some(why.clone()),
+        Ok(offered) if offered.contains(setting.controller) => None,
+        Ok(_) => Some(format!("no {} controller is given to where this check runs", setting.controller)),
+    })
 }
 
 /// What came of the attempt to remove a worker's tree.
@@ -100,14 +126,51 @@ impl Trees {
         }
     }
 
-    /// Makes a worker's tree; the folder to fork into, where it is a control group.
+    /// Has the workers' groups have what these limits need, as far as the host gives it: at the start, and again where
+    /// a changed configuration brings other limits. What lacks is said by key and reason; nothing lacks where nothing
+    /// is limited.
+    pub(crate) fn provide(&mut self, limits: &CgroupLimits) -> Vec<String> {
+        if let Kind::Cgroup(hierarchy) = &mut self.kind {
+            limits::controllers(limits).into_iter().for_each(|controller| hierarchy.hand_down(controller));
+        }
+        self.lacks(limits)
+    }
+
+    /// What of these limits no worker can have, after [`Trees::provide`].
+    pub(crate) fn lacks(&self, limits: &CgroupLimits) -> Vec<String> {
+        limits::lacking(limits, |setting| match &self.kind {
+            Kind::Cgroup(hierarchy) => hierarchy.lacks(setting),
+            Kind::Groups(_) => Some(self.about.clone()),
+        })
+    }
+
+    /// Makes a worker's tree with the limits of its profile; the folder to fork into, where it is a control group.
     ///
     /// # Errors
-    /// Those of mkdir(2) and open(2).
-    pub(crate) fn make(&mut self, node: NodeIndex, worker: WorkerId) -> io::Result<Option<OwnedFd>> {
+    /// Those of mkdir(2), open(2) and write(2). `EOPNOTSUPP` for a limit that nothing here can keep, where the profile
+    /// requires it.
+    pub(crate) fn make(&mut self, node: NodeIndex, worker: WorkerId, profile: &Profile) -> io::Result<Option<OwnedFd>> {
+        let settings = limits::settings(&profile.cgroup);
+        let lacks = || match profile.need {
+            SandboxNeed::Required => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+            SandboxNeed::BestEffort => Ok(()),
+        };
         match &mut self.kind {
-            Kind::Cgroup(hierarchy) => hierarchy.node(node).and_then(|()| hierarchy.make(node, worker)).map(Some),
-            Kind::Groups(_) => Ok(None),
+            Kind::Cgroup(hierarchy) => {
+                hierarchy.node(node)?;
+                let folder = hierarchy.make(node, worker)?;
+                let set = settings.iter().try_for_each(|setting| match hierarchy.lacks(setting) {
+                    None => hierarchy.set(&folder, setting),
+                    Some(_) => lacks(),
+                });
+                if set.is_err() {
+                    // Nothing was ever in it.
+                    hierarchy.remove(node, worker);
+                }
+                set?;
+                Ok(Some(folder))
+            }
+            Kind::Groups(_) => if settings.is_empty() { Ok(()) } else { lacks() }.map(|()| None),
         }
     }
 

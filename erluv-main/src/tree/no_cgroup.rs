@@ -1,5 +1,6 @@
 //! Systems without control groups: what [`Hierarchy`] would do there, nobody ever asks.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -8,6 +9,7 @@ use erluv_proto::ids::WorkerId;
 use thiserror::Error;
 
 use super::Removal;
+use super::limits::Setting;
 use crate::order::NodeIndex;
 
 /// Why there are no control groups.
@@ -15,6 +17,16 @@ use crate::order::NodeIndex;
 pub(crate) enum TreeError {
     #[error("control groups: this system has none: set cgroup to \"auto\" or false")]
     System,
+}
+
+/// There are none.
+pub(super) fn offered() -> Result<BTreeSet<String>, TreeError> {
+    Err(TreeError::System)
+}
+
+/// There is none.
+pub(super) fn is_base_closed() -> bool {
+    false
 }
 
 /// There is none.
@@ -31,6 +43,18 @@ impl Hierarchy {
     }
 
     pub(super) fn node(&mut self, _: NodeIndex) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(super) fn hand_down(&mut self, _: &'static str) {
+        match *self {}
+    }
+
+    pub(super) fn lacks(&self, _: &Setting) -> Option<String> {
+        match *self {}
+    }
+
+    pub(super) fn set(&self, _: &OwnedFd, _: &Setting) -> io::Result<()> {
         match *self {}
     }
 

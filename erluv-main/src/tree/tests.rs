@@ -1,11 +1,18 @@
-//! Trees as real control groups. Each test runs in a process of its own with one thread.
+//! Trees as real control groups. Each test runs in a process of its own with one thread. Those of limits need a host
+//! with controllers of cgroup v2.
+
+mod limits;
 
 use std::fs;
 use std::path::PathBuf;
 
-use super::{Trees, UseCgroup};
+use erluv_proto::ipc::Step;
+
+use super::{Trees, UseCgroup, foresee};
+use crate::sandbox::CgroupLimits;
+use crate::settings::SandboxNeed;
 use crate::sys::testing::{alone_as_root, killed_main};
-use crate::workers::bench::{Bench, NODE, alive, exists, mark, order, shell};
+use crate::workers::bench::{Bench, NODE, alive, exists, mark, order, sandbox, shell};
 
 /// The folder of this main, of what is said about it.
 fn folder(trees_about: &str) -> PathBuf {
@@ -91,5 +98,63 @@ fn without_control_groups_it_is_said_why() {
         assert!(Trees::open(UseCgroup::Auto).unwrap().about().contains("Permission denied"));
         let error = Trees::open(UseCgroup::Required).unwrap_err().to_string();
         assert!(error.contains("start main where it may make groups"), "{error}");
+    });
+}
+
+#[test]
+fn what_a_living_main_has_stays_when_another_starts() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Required);
+        let started = bench.start(order(&["/bin/sleep", "1000"]));
+        let other = Trees::open(UseCgroup::Required).unwrap();
+        assert_ne!(folder(other.about()), folder(bench.workers.about()));
+        assert!(exists(&folder(bench.workers.about()).join("n0/w2")));
+        other.close();
+        bench.turn_at(std::time::Instant::now());
+        assert!(bench.reports.is_empty(), "{:?}", bench.reports);
+        bench.workers.kill_node(NODE, std::time::Instant::now());
+        bench.end(started.id());
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn a_controller_is_handed_down_to_the_groups_of_workers() {
+    alone_as_root(|| {
+        let mut hierarchy = super::cgroup::Hierarchy::open().unwrap();
+        hierarchy.node(NODE).unwrap();
+        let offered = super::cgroup::offered().unwrap();
+        // No profile has a limit for it, and many a host without other controllers has it.
+        hierarchy.hand_down("hugetlb");
+        let own = hierarchy.path().to_owned();
+        let later = crate::order::NodeIndex(1);
+        hierarchy.node(later).unwrap();
+        for node in ["n0", "n1"] {
+            let given = fs::read_to_string(own.join(node).join("cgroup.subtree_control")).unwrap();
+            assert_eq!(given.trim() == "hugetlb", offered.contains("hugetlb"), "{node}: {given}");
+        }
+        hierarchy.close();
+    });
+}
+
+#[test]
+fn a_limit_that_nothing_here_keeps_is_named_and_refused_unless_the_profile_can_do_without() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Never);
+        let limits = CgroupLimits { memory_max: Some(1 << 26), ..CgroupLimits::default() };
+        let why = ["cgroup memory_max: control groups are switched off"];
+        assert_eq!(foresee(UseCgroup::Never, &limits), why);
+        assert_eq!(foresee(UseCgroup::Never, &CgroupLimits::default()), [""; 0]);
+        let lacks = bench.workers.provide(&limits);
+        assert!(matches!(lacks.as_slice(), [one] if one.contains("memory_max") && one.contains("switched off")));
+        let limited = |need| {
+            let mut limited = order(&["/bin/true"]);
+            limited.sandbox = sandbox(|profile| (profile.cgroup, profile.need) = (limits.clone(), need));
+            limited
+        };
+        assert_eq!(bench.refuse(limited(SandboxNeed::Required)), (Step::Cgroup, libc::EOPNOTSUPP));
+        let started = bench.start(limited(SandboxNeed::BestEffort));
+        bench.end(started.id());
+        bench.workers.close();
     });
 }

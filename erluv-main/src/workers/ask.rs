@@ -30,18 +30,24 @@ impl Workers {
                 sys::signal_group(leader, libc::SIGCONT);
             }
             Ending::Command(order) => {
-                order.env.push(child_pid(leader));
+                order.env.push(child_pid(leader, entry.init.is_some()));
                 let null = self.null.as_ref().map_err(|error| io::Error::from(error.kind()));
                 let folder = self.trees.folder(node, worker);
                 let forked = null.and_then(|null| Ok((null, folder?))).and_then(|(null, folder)| {
-                    let forked = launch::launch(order, null.as_fd(), folder.as_ref().map(AsFd::as_fd));
+                    let forked = launch::launch_within(
+                        order,
+                        null.as_fd(),
+                        folder.as_ref().map(AsFd::as_fd),
+                        entry.init.as_ref(),
+                    );
                     forked.map_err(|(_, errno)| io::Error::from_raw_os_error(errno))
                 });
                 match forked {
                     // How its exec goes nobody waits for: without it, the worker has its grace, and then SIGKILL.
-                    Ok(launch::Forked { process, error: _, ends: _ }) => {
+                    Ok(launch::Forked { process, init: _, error, ends: _ }) => {
                         self.killers.insert(process.pid, worker);
                         entry.killer = Some(process);
+                        entry.killer_error = Some(error);
                     }
                     Err(error) => {
                         log::warn!("{worker}: its command to end it does not start, SIGTERM instead: {error}");
@@ -58,8 +64,21 @@ impl Workers {
         if let Some(entry) = self.table.get_mut(&worker) {
             // From here on its number is no one's, or another's (S-39).
             entry.killer = None;
+            entry.killer_error = None;
         }
         true
+    }
+}
+
+impl Workers {
+    /// The worker whose init of its process namespace a process was that has been reaped.
+    pub(super) fn init_ended(&mut self, pid: i32) -> Option<WorkerId> {
+        let worker = self.inits.remove(&pid)?;
+        if let Some(entry) = self.table.get_mut(&worker) {
+            // From here on its number is no one's, or another's (S-39).
+            entry.init = None;
+        }
+        Some(worker)
     }
 }
 
@@ -80,7 +99,19 @@ pub(super) fn kill_killer(killer: Option<&Process>) -> bool {
     killer.is_some()
 }
 
-fn child_pid(leader: i32) -> CString {
+/// SIGKILL to the init of a worker's process namespace, where it is not reaped, and by that to all that is in it;
+/// whether there was one.
+pub(super) fn kill_init(init: Option<&Process>) -> bool {
+    if let Some(init) = init {
+        // An error means that it has ended.
+        let _ = init.signal(libc::SIGKILL);
+    }
+    init.is_some()
+}
+
+/// The number of the worker as the command sees it, which is within the worker's process namespace.
+fn child_pid(leader: i32, within: bool) -> CString {
+    let leader = within.then(|| sys::number_within(leader)).flatten().unwrap_or(leader);
     // Digits have no NUL.
     CString::new(format!("CHILD_PID={leader}")).unwrap_or_default()
 }

@@ -9,9 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use erluv_proto::ids::{ProfileName, RequestId, WorkerId};
-use erluv_proto::ipc::{ExitStatus, Exited, Failure, Launched, Step};
+use erluv_proto::ipc::{ExitStatus, Exited, Failure, LaunchFailed, Launched, Program, Step};
 
-use super::{LaunchOutcome, Report, Workers};
+use super::{LaunchOutcome, Purpose, Report, Workers};
+use crate::audit::Asked;
 use crate::order::{Ending, Identity, Input, NodeIndex, Order, Output, Rlimit};
 use crate::sandbox::{Profile, Sandbox};
 use crate::sys::Reaped;
@@ -34,6 +35,7 @@ pub(crate) fn order(argv: &[&str]) -> Order {
         node: NODE,
         request: RequestId(7),
         path: CString::new(argv.first().copied().unwrap_or("/bin/true")).unwrap(),
+        pinned: None,
         argv: texts(argv),
         env: texts(&["PATH=/usr/bin:/bin"]),
         cwd: c"/".to_owned(),
@@ -82,6 +84,8 @@ pub(crate) struct Bench {
     pub(crate) reports: Vec<Report>,
     pub(crate) others: Vec<Reaped>,
     pub(crate) pending: Vec<WorkerId>,
+    /// From SIGTERM to SIGKILL, where main itself ends a worker.
+    pub(crate) grace: Duration,
 }
 
 impl Bench {
@@ -89,12 +93,14 @@ impl Bench {
         // As main's preparation does it; any number but 0 means yes.
         rustix::process::set_child_subreaper(Some(rustix::process::Pid::INIT)).unwrap();
         let trees = Trees::open(use_cgroup).unwrap();
-        Self { workers: Workers::new(trees, 2), reports: Vec::new(), others: Vec::new(), pending: Vec::new() }
+        let workers = Workers::new(trees, 2);
+        Self { workers, reports: Vec::new(), others: Vec::new(), pending: Vec::new(), grace: Duration::from_secs(3600) }
     }
 
     /// Forks; the loop finds out what becomes of it.
     pub(crate) fn launch(&mut self, order: Order) -> Option<WorkerId> {
-        match self.workers.launch(order, Instant::now()) {
+        let asked = Asked::of("node@127.0.0.1", &crate::audit::tests::launch(Program::Direct(Vec::new())));
+        match self.workers.launch(order, Purpose { asked, grace: self.grace }, Instant::now()) {
             LaunchOutcome::Pending { worker, error_pipe } => {
                 assert!(error_pipe.as_raw_fd() > 0);
                 self.pending.push(worker);
@@ -159,6 +165,15 @@ impl Bench {
         match failure {
             Failure::Step(step, errno) => (step, errno),
             Failure::Refused(..) => panic!("{failure:?}: no policy is at work here"),
+        }
+    }
+
+    /// Launches a worker that is expected not to come to a fork.
+    pub(crate) fn refuse_at_once(&mut self, order: Order) -> (Step, i32) {
+        assert_eq!(self.launch(order), None);
+        match self.reports.pop() {
+            Some(Report::Failed(_, LaunchFailed { failure: Failure::Step(step, errno), .. })) => (step, errno),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -26,7 +26,10 @@ impl Workers {
             match self.by_pid.remove(&ended.pid) {
                 Some(worker) => self.leader_ended(worker, ended, now, &mut report),
                 None if self.killer_ended(ended.pid) => {}
-                None => others.push(ended),
+                None => match self.init_ended(ended.pid) {
+                    Some(worker) => self.sweep_again(worker, now, &mut report),
+                    None => others.push(ended),
+                },
             }
         }
         others
@@ -62,11 +65,20 @@ impl Workers {
             self.set_timer(worker, None);
             let Some(entry) = self.table.get(&worker) else { continue };
             match entry.state {
+                State::Launching | State::Running => self.time_out(worker, now),
                 State::Terminating => self.happens(worker, Event::GraceOver, now, &mut report),
                 State::Sweeping | State::Clearing => self.sweep(worker, now, &mut report),
-                State::Launching | State::Aborted | State::Failed | State::Running | State::Killing | State::Gone => {}
+                State::Aborted | State::Failed | State::Killing | State::Gone => {}
             }
         }
+    }
+
+    /// A worker has lived for as long as its profile grants.
+    fn time_out(&mut self, worker: WorkerId, now: Instant) {
+        let Some(entry) = self.table.get_mut(&worker) else { return };
+        entry.timeout = true;
+        let grace = entry.grace;
+        self.end_it(worker, grace, now);
     }
 
     /// Asks a worker to end, one that has nothing to tell before it does.
@@ -92,7 +104,10 @@ impl Workers {
     fn effect(&mut self, worker: WorkerId, effect: Effect, now: Instant, report: &mut dyn FnMut(Report)) {
         let Some(entry) = self.table.get_mut(&worker) else { return };
         match effect {
-            Effect::TellLaunched => report(entry.launched(worker)),
+            Effect::TellLaunched => {
+                entry.subject.started(entry.leader);
+                report(entry.launched(worker));
+            }
             Effect::TellFailed => {
                 let (step, errno) = entry.failure.unwrap_or((Step::Exec, libc::EIO));
                 report(entry.failed(worker, step, errno));
@@ -100,19 +115,23 @@ impl Workers {
             Effect::TellAborted => report(entry.failed(worker, Step::Exec, libc::ECANCELED)),
             Effect::TellExited => {
                 if let Some(Reaped { status, usage, .. }) = entry.ended {
-                    report(Report::Exited(
-                        entry.node,
-                        Exited { worker, status, usage, oom: entry.oom, timeout: false },
-                    ));
+                    let exited = Exited { worker, status, usage, oom: entry.oom, timeout: entry.timeout };
+                    entry.subject.ended(entry.leader, &exited);
+                    report(Report::Exited(entry.node, exited));
                 }
             }
-            Effect::Terminate => self.ask_to_end(worker),
+            Effect::Terminate => {
+                // That of its profile's time: what counts from here on is the grace.
+                self.set_timer(worker, None);
+                self.ask_to_end(worker);
+            }
             Effect::StartGrace => {
                 let end = [entry.grace_ends, entry.timer].into_iter().flatten().min();
                 self.set_timer(worker, end);
             }
             Effect::Kill => {
                 ask::kill_killer(entry.killer.as_ref());
+                ask::kill_init(entry.init.as_ref());
                 self.trees.kill(entry.node, worker, entry.process.as_ref());
             }
             Effect::Sweep => self.sweep(worker, now, report),
@@ -128,11 +147,21 @@ impl Workers {
         }
     }
 
+    /// With an init its whole namespace has ended: if that was waited for, the wait is over.
+    fn sweep_again(&mut self, worker: WorkerId, now: Instant, report: &mut dyn FnMut(Report)) {
+        let waits = |entry: &Worker| matches!(entry.state, State::Sweeping | State::Clearing);
+        if self.table.get(&worker).is_some_and(waits) {
+            self.set_timer(worker, None);
+            self.sweep(worker, now, report);
+        }
+    }
+
     fn sweep(&mut self, worker: WorkerId, now: Instant, report: &mut dyn FnMut(Report)) {
         let Some(entry) = self.table.get_mut(&worker) else { return };
         entry.oom |= self.trees.was_out_of_memory(entry.node, worker);
         // Whoever was to be ended has ended.
-        let removal = match ask::kill_killer(entry.killer.as_ref()) {
+        let (killer, init) = (ask::kill_killer(entry.killer.as_ref()), ask::kill_init(entry.init.as_ref()));
+        let removal = match killer || init {
             true => Removal::Busy,
             false => self.trees.remove(entry.node, worker, entry.leader),
         };
@@ -187,6 +216,7 @@ impl Worker {
     }
 
     fn failed(&mut self, worker: WorkerId, step: Step, errno: i32) -> Report {
+        self.subject.failed(step, errno);
         // Nobody will ever use them.
         self.ends = super::Ends::default();
         Report::Failed(self.node, LaunchFailed { request: self.request, worker, failure: Failure::Step(step, errno) })

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use erluv_proto::ipc::{ExitStatus, Step};
 
-use super::bench::{Bench, NOBODY, NODE, Started, alive, descriptors, exists, mark, order, shell, until_asleep};
+use super::bench::{
+    Bench, NOBODY, NODE, Started, alive, descriptors, exists, mark, order, sandbox, shell, until_asleep,
+};
 use crate::order::{Ending, Identity, Input, Order, Output, OutputFile, Rlimit, Terminal};
 use crate::sys::testing::alone_as_root;
 use crate::tree::UseCgroup;
@@ -380,6 +382,65 @@ fn sigterm_goes_to_the_group_where_that_is_asked() {
         bench.workers.stop(NODE, started.id(), HOUR, Instant::now());
         assert_eq!(bench.read(&started.pipes[0]), "child\n");
         assert_eq!(bench.end(started.id()).status, ExitStatus::Code(4));
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn a_worker_lives_no_longer_than_its_profile_grants() {
+    alone_as_root(|| {
+        for way in BOTH {
+            let mut bench = Bench::new(way);
+            let wall = |mut order: Order| {
+                order.sandbox = sandbox(|profile| profile.wall = Some(HOUR));
+                order
+            };
+            let (obeys, ends) = (bench.start(wall(order(&["/bin/sleep", "1000"]))), bench.start(wall(shell("exit 3"))));
+            assert!(!bench.end(ends.id()).timeout);
+            let deadline = bench.workers.next_deadline().unwrap();
+            bench.turn_at(deadline);
+            let ended = bench.end(obeys.id());
+            assert!(ended.timeout && ended.status == ExitStatus::Signal(15, false), "{ended:?}");
+            bench.workers.close();
+        }
+    });
+}
+
+#[test]
+fn s42_a_worker_whose_time_is_over_has_its_grace_and_then_sigkill() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Never);
+        let mut order = shell("trap '' TERM; echo set; while :; do sleep 1000; done");
+        order.sandbox = sandbox(|profile| profile.wall = Some(HOUR));
+        order.stdout = Output::Pipe;
+        let started = bench.start(order);
+        bench.until("the trap", |_| (rustix::io::read(&started.pipes[0], &mut [0; 8]).ok()? > 0).then_some(()));
+        let over = bench.workers.next_deadline().unwrap();
+        bench.turn_at(over);
+        // The bench's grace is an hour, too.
+        let killed = bench.workers.next_deadline().unwrap();
+        assert_eq!(killed, over + HOUR);
+        bench.turn_at(killed);
+        let ended = bench.end(started.id());
+        assert!(ended.timeout && ended.status == ExitStatus::Signal(9, false), "{ended:?}");
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn a_worker_that_was_stopped_before_its_time_was_over_has_its_whole_grace() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Never);
+        let mut order = shell("trap '' TERM; echo set; while :; do sleep 1000; done");
+        order.sandbox = sandbox(|profile| profile.wall = Some(HOUR));
+        order.stdout = Output::Pipe;
+        let started = bench.start(order);
+        bench.until("the trap", |_| (rustix::io::read(&started.pipes[0], &mut [0; 8]).ok()? > 0).then_some(()));
+        let now = Instant::now();
+        bench.workers.stop(NODE, started.id(), HOUR * 2, now);
+        assert_eq!(bench.workers.next_deadline(), Some(now + HOUR * 2));
+        bench.workers.kill_node(NODE, now);
+        assert!(!bench.end(started.id()).timeout);
         bench.workers.close();
     });
 }

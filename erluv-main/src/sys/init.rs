@@ -1,0 +1,95 @@
+//! The init of a worker's process namespace: forked with main's privileges, it gives all of them up and then does
+//! nothing. The kernel reaps what becomes its child, as it ignores SIGCHLD; when the worker has ended, main kills it.
+//!
+//! It runs as the worker's user and is out of its reach (S-35): no signal from within the namespace does anything to an
+//! init, nobody may trace it, it executes nothing, and what could be a secret in its copy of main's memory is wiped.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use erluv_proto::ipc::Step;
+use libc::{c_int, c_long};
+
+use super::forked::{Called, check, join_group, own_session, tell, verify};
+use super::os;
+use super::plan::{Held, Ids, Plan, Role};
+use super::sandbox::{capabilities, close, filter};
+use super::wipe::Ranges;
+
+/// The exit status of a process that cannot be an init.
+const FAILED: c_int = 71;
+
+/// What it is called in lists of processes; at most 15 bytes.
+const NAME: &std::ffi::CStr = c"erluv-init";
+
+/// All that it calls once its filter is in force.
+pub(super) const CALLS: [c_long; 6] = [
+    libc::SYS_ppoll,
+    libc::SYS_restart_syscall,
+    libc::SYS_madvise,
+    libc::SYS_close,
+    libc::SYS_write,
+    libc::SYS_exit_group,
+];
+
+/// Does not come back; `join` is a descriptor of `cgroup.procs` to write to first, `memory` what is wiped.
+pub(super) fn become_init(plan: &Plan<'_>, join: Option<RawFd>, memory: &Ranges) -> ! {
+    let mut error = plan.error.as_raw_fd();
+    let shed = match &plan.role {
+        Role::Worker(held) => shed(plan.ids.as_ref(), held, join, &mut error),
+        Role::Half => Err(libc::EINVAL),
+    };
+    // Nothing of it is used from here on, the plan among it.
+    if let Err(errno) = shed.and_then(|()| memory.wipe()).and_then(|()| close(error)) {
+        tell(error, Step::Init, errno);
+        // SAFETY: _exit takes a number and runs nothing of this process.
+        unsafe { libc::_exit(FAILED) }
+    }
+    loop {
+        let (nothing, none) = (std::ptr::null_mut::<libc::pollfd>(), 0_usize);
+        // SAFETY: there is nothing to poll, no time and no mask: it waits for ever.
+        unsafe { libc::syscall(libc::SYS_ppoll, nothing, none, nothing, nothing, none) };
+    }
+}
+
+/// Gives up everything. The error pipe becomes descriptor 0, and nothing else is open.
+fn shed(ids: Option<&Ids>, held: &Held<'_>, join: Option<RawFd>, error: &mut RawFd) -> Called {
+    join_group(join)?;
+    if *error != 0 {
+        // SAFETY: dup3 takes numbers.
+        check(unsafe { libc::dup3(*error, 0, libc::O_CLOEXEC) })?;
+        *error = 0;
+    }
+    os::close_from(1)?;
+    os::default_dispositions()?;
+    ignore_ends()?;
+    own_session()?;
+    // SAFETY: the path ends with NUL.
+    check(unsafe { libc::chdir(c"/".as_ptr()) })?;
+    // SAFETY: the name ends with NUL.
+    check(unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) })?;
+    if let Some(ids) = ids {
+        capabilities::bound(0)?;
+        os::set_groups(&ids.groups)?;
+        os::set_gids(ids.gid)?;
+        os::set_uids(ids.uid)?;
+    }
+    capabilities::reduce(0)?;
+    if let Some(ids) = ids {
+        verify(ids)?;
+    }
+    // The change of ids has taken back both of these.
+    os::forbid_tracing()?;
+    os::die_with(held.main, *error)?;
+    os::forbid_new_privileges()?;
+    let Some(filter) = &held.sandbox.prepared.init else { return Err(libc::EINVAL) };
+    filter::load_filter(Some(filter))
+}
+
+/// The kernel then reaps the orphans of the namespace by itself, sigaction(2).
+fn ignore_ends() -> Called {
+    // SAFETY: all bytes zero are a valid sigaction.
+    let mut ignore = unsafe { std::mem::zeroed::<libc::sigaction>() };
+    ignore.sa_sigaction = libc::SIG_IGN;
+    // SAFETY: the struct is whole, and the old disposition is not asked for.
+    check(unsafe { libc::sigaction(libc::SIGCHLD, &raw const ignore, std::ptr::null_mut()) }).map(|_| ())
+}

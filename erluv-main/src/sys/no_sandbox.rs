@@ -1,0 +1,70 @@
+//! OpenBSD, FreeBSD and NetBSD: a profile comes to its limits, priorities and ids here; what else it names is missing,
+//! and has been taken away when a process is made. The names are those of `sandbox/mod.rs`.
+
+use super::forked::Stepped;
+use super::plan::Held;
+use crate::sandbox::Profile;
+use crate::sandbox::host::{Host, Kind};
+
+/// What these systems have of what Linux has.
+pub(crate) fn host() -> Host {
+    Host { linux: false, resources: false, keyring: false, mdwe: false, seccomp: false, landlock: 0, mounts: false }
+}
+
+/// No namespaces.
+pub(crate) fn can_unshare(_: Kind, _: bool) -> bool {
+    false
+}
+
+/// Nothing is prepared.
+#[derive(Debug)]
+pub(crate) struct Prepared;
+
+impl Prepared {
+    /// As on Linux.
+    pub(crate) fn of(_: &Profile, _: bool, _: &mut Vec<String>) -> Self {
+        Self
+    }
+}
+
+/// Nothing is around a worker.
+pub(super) fn surround(_: &Held<'_>) -> Stepped {
+    Ok(())
+}
+
+/// Nothing beside its priority.
+pub(super) fn prioritize(_: &Held<'_>, (): &()) -> Stepped {
+    Ok(())
+}
+
+/// Nothing beside its ids.
+pub(super) fn restrict(_: &Held<'_>, (): &()) -> Stepped {
+    Ok(())
+}
+
+/// No filter.
+pub(super) fn seal(_: &Held<'_>) -> Stepped {
+    Ok(())
+}
+
+/// No capabilities: the change of ids is all.
+pub(super) mod capabilities {
+    use crate::sandbox::Profile;
+    use crate::sys::forked::Called;
+
+    pub(in crate::sys) fn bound(_: u64) -> Called {
+        Ok(())
+    }
+
+    pub(in crate::sys) fn keep_over_drop(_: &Profile, _: libc::uid_t) -> Called {
+        Ok(())
+    }
+
+    pub(in crate::sys) fn reduce(_: u64) -> Called {
+        Ok(())
+    }
+
+    pub(in crate::sys) fn raise(_: u64) -> Called {
+        Ok(())
+    }
+}

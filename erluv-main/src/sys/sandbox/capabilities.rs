@@ -1,0 +1,106 @@
+//! Capabilities on the way from main's privileges to a worker's, capabilities(7). A worker has none, unless its profile
+//! names some: these stay with it and with what it executes (ambient). Sets are given as a bit for each number.
+
+use libc::{c_int, c_long};
+
+use crate::sandbox::Profile;
+use crate::sys::forked::{Called, errno};
+use crate::sys::os::{called, control};
+
+/// capset(2): the version with two words for each set.
+const VERSION_3: u32 = 0x2008_0522;
+
+/// prctl(2); the low bits are those of capabilities(7).
+const PR_SET_SECUREBITS: c_int = 28;
+
+/// No kernel has as many.
+const MOST: u32 = 64;
+
+/// A set of capabilities in the halves in which capset(2) takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Halves {
+    low: u32,
+    high: u32,
+}
+
+impl Halves {
+    fn of(set: u64) -> Self {
+        let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(0);
+        Self { low: half(set), high: half(set.wrapping_shr(32)) }
+    }
+}
+
+fn has(set: u64, capability: u32) -> bool {
+    1_u64.checked_shl(capability).is_some_and(|bit| set & bit != 0)
+}
+
+/// Takes every other capability out of the bounding set, so that no program that is executed can bring one back (S-12).
+pub(in crate::sys) fn bound(keep: u64) -> Called {
+    for capability in (0..MOST).filter(|capability| !has(keep, *capability)) {
+        let number = c_int::try_from(capability).map_err(|_| libc::EINVAL)?;
+        match control(libc::PR_CAPBSET_DROP, number, 0) {
+            Ok(_) => {}
+            // Behind the last one that this kernel has.
+            Err(libc::EINVAL) => return Ok(()),
+            // Without CAP_SETPCAP: fine where there is nothing to drop.
+            Err(errno) => match control(libc::PR_CAPBSET_READ, number, 0) {
+                Ok(0) => {}
+                Ok(_) | Err(_) => return Err(errno),
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Before the change of ids, which would clear what is permitted. Where the worker is root by its number, its programs
+/// shall get no more than others by that number.
+pub(in crate::sys) fn keep_over_drop(profile: &Profile, uid: libc::uid_t) -> Called {
+    if uid == 0 && profile.bounding != 0 {
+        control(PR_SET_SECUREBITS, libc::SECBIT_NOROOT | libc::SECBIT_NOROOT_LOCKED, 0)?;
+    }
+    if profile.ambient == 0 { Ok(()) } else { control(libc::PR_SET_KEEPCAPS, 1, 0).map(|_| ()) }
+}
+
+/// Nothing is effective and ambient, and nothing but `keep` permitted and inheritable.
+pub(in crate::sys) fn reduce(keep: u64) -> Called {
+    control(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0)?;
+    let header = [VERSION_3, 0];
+    let Halves { low, high } = Halves::of(keep);
+    // In the order of [`read`].
+    let sets = [0, low, low, 0, high, high];
+    // SAFETY: a header of two words and sets of two times three words are what this version reads.
+    called(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) })
+}
+
+/// What the programs shall have becomes ambient; whether that and nothing else is left is looked up. Effective it
+/// becomes by the exec.
+pub(in crate::sys) fn raise(ambient: u64) -> Called {
+    for capability in (0..MOST).filter(|capability| has(ambient, *capability)) {
+        let number = c_long::from(capability);
+        ambient_control(c_long::from(libc::PR_CAP_AMBIENT_RAISE), number)?;
+    }
+    let Halves { low, high } = Halves::of(ambient);
+    if read()? == [0, low, low, 0, high, high] { Ok(()) } else { Err(libc::EPERM) }
+}
+
+/// What is effective in this process.
+pub(super) fn own() -> Called<u64> {
+    let [low, _, _, high, _, _] = read()?;
+    Ok(u64::from(high).wrapping_shl(32) | u64::from(low))
+}
+
+/// Effective, permitted, inheritable, first of the lower half, then of the higher.
+fn read() -> Called<[u32; 6]> {
+    let (mut header, mut sets) = ([VERSION_3, 0], [0_u32; 6]);
+    // SAFETY: a header of two words and sets of two times three words are what this version writes.
+    called(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) })?;
+    Ok(sets)
+}
+
+fn ambient_control(command: c_long, capability: c_long) -> Called {
+    // SAFETY: the commands used here take numbers only.
+    match unsafe { libc::prctl(libc::PR_CAP_AMBIENT, command, capability, 0_i64, 0_i64) } {
+        -1 => Err(errno()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,296 @@
+/* cnode: the least that a C-node can do. Its standard input is a connection to an Erlang node after the handshake,
+ * without atom cache and fragments, so that each frame is four bytes of length and a body (OTP document "Distribution
+ * Protocol"). It takes binaries that processes send to any name here, REG_SEND, and answers by SEND to the sender. The
+ * first byte of a binary says what to do:
+ *
+ *   s PROGRAM NUL             start it with two pipes, wait for its end, answer <<"e", Status:32>>
+ *   o PROGRAM NUL ARG NUL ... start it and send what it writes as binaries of up to 64 KiB, then <<>>
+ *   c PROGRAM NUL             start it for the next; answer <<"k">>
+ *   t 64 bytes                through that program's pipes and back: answer them
+ *   r BYTES                   answer them
+ *   d BYTES                   count and drop them; no answer
+ *   q                         answer the count, <<Count:64>>, which begins at 0 again
+ *
+ * It trusts the node: a limit to compare with, not a program to run anywhere else. */
+#include "start.h"
+
+#include <poll.h>
+#include <stdint.h>
+#include <sys/wait.h>
+
+#define NODE 0
+#define PIECE 65536
+#define PREFIX 512
+#define MOST 64
+#define INPUT (256 * 1024)
+#define OUTPUT (256 * 1024)
+
+/* Who has asked: an encoded pid. */
+struct caller {
+    unsigned char pid[300];
+    size_t length;
+};
+
+/* A place for each program that runs: one that is waited for, or one whose output is sent. */
+struct work {
+    struct started started;
+    struct caller caller;
+    int sends;
+};
+
+static struct work works[MOST];
+static struct started talker;
+static uint64_t dropped;
+static unsigned char input[INPUT], output[OUTPUT];
+static size_t have, ready;
+/* Bytes of a dropped binary that are still to come. */
+static uint64_t skip;
+
+static void write_all(int fd, const unsigned char *bytes, size_t length) {
+    while (length > 0) {
+        ssize_t n = write(fd, bytes, length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) fail("write");
+        bytes += n;
+        length -= (size_t)n;
+    }
+}
+
+static void read_all(int fd, unsigned char *bytes, size_t length) {
+    while (length > 0) {
+        ssize_t n = read(fd, bytes, length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) fail("read");
+        bytes += n;
+        length -= (size_t)n;
+    }
+}
+
+static void put32(unsigned char *to, uint32_t value) {
+    to[0] = (unsigned char)(value >> 24);
+    to[1] = (unsigned char)(value >> 16);
+    to[2] = (unsigned char)(value >> 8);
+    to[3] = (unsigned char)value;
+}
+
+static uint32_t get32(const unsigned char *from) {
+    return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 | from[3];
+}
+
+/* Writes the start of a frame that sends a binary of that length to the caller: {2, '', Pid}, 131, 109, length. */
+static size_t prefix(unsigned char *to, const struct caller *caller, size_t length) {
+    static const unsigned char head[] = {112, 131, 104, 3, 97, 2, 119, 0};
+    size_t at = 4;
+    memcpy(to + at, head, sizeof head);
+    at += sizeof head;
+    memcpy(to + at, caller->pid, caller->length);
+    at += caller->length;
+    to[at++] = 131;
+    to[at++] = 109;
+    put32(to + at, (uint32_t)length);
+    at += 4;
+    put32(to, (uint32_t)(at - 4 + length));
+    return at;
+}
+
+static void flush_answers(void) {
+    write_all(NODE, output, ready);
+    ready = 0;
+}
+
+/* Answers go out together, before the next wait. */
+static void answer(const struct caller *caller, const void *bytes, size_t length) {
+    if (ready + PREFIX + length > OUTPUT) flush_answers();
+    ready += prefix(output + ready, caller, length);
+    memcpy(output + ready, bytes, length);
+    ready += length;
+}
+
+static struct work *free_work(void) {
+    for (int i = 0; i < MOST; i++)
+        if (works[i].started.pid == 0) return &works[i];
+    fail("more programs at once than there are places");
+    return NULL;
+}
+
+/* Splits texts that each end with a NUL. */
+static void arguments_of(unsigned char *bytes, size_t length, char **arguments, size_t most) {
+    size_t count = 0;
+    for (size_t at = 0; at < length && count + 1 < most; at += strlen((char *)bytes + at) + 1)
+        arguments[count++] = (char *)bytes + at;
+    arguments[count] = NULL;
+}
+
+static void start_work(const struct caller *caller, unsigned char *bytes, size_t length, int sends) {
+    char *arguments[16];
+    arguments_of(bytes, length, arguments, 16);
+    struct work *work = free_work();
+    errno = start(&work->started, arguments);
+    if (errno) fail(arguments[0]);
+    work->caller = *caller;
+    work->sends = sends;
+}
+
+static void command(const struct caller *caller, unsigned char *bytes, size_t length) {
+    char *arguments[16];
+    unsigned char echo[64], count[8];
+    switch (bytes[0]) {
+    case 's': start_work(caller, bytes + 1, length - 1, 0); break;
+    case 'o': start_work(caller, bytes + 1, length - 1, 1); break;
+    case 'c':
+        arguments_of(bytes + 1, length - 1, arguments, 16);
+        if (talker.pid) close(talker.in), close(talker.out);
+        errno = start(&talker, arguments);
+        if (errno) fail(arguments[0]);
+        answer(caller, "k", 1);
+        break;
+    case 't':
+        write_all(talker.in, bytes + 1, sizeof echo);
+        read_all(talker.out, echo, sizeof echo);
+        answer(caller, echo, sizeof echo);
+        break;
+    case 'r': answer(caller, bytes + 1, length - 1); break;
+    case 'q':
+        put32(count, (uint32_t)(dropped >> 32));
+        put32(count + 4, (uint32_t)dropped);
+        dropped = 0;
+        answer(caller, count, sizeof count);
+        break;
+    default: fprintf(stderr, "cnode: command %d\n", bytes[0]); exit(1);
+    }
+}
+
+/* The length of an encoded atom, 0 if there is none. */
+static size_t atom(const unsigned char *at) {
+    switch (at[0]) {
+    case 115: case 119: return 2 + (size_t)at[1];
+    case 100: case 118: return 3 + ((size_t)at[1] << 8 | at[2]);
+    default: return 0;
+    }
+}
+
+/* Where the binary of a REG_SEND begins within the frame at `at`, with its length and sender; NULL for any other. The
+ * first bytes of the frame are there, as many as a control tuple can have. */
+static unsigned char *binary_of(unsigned char *at, struct caller *caller, size_t *length) {
+    if (at[4] != 112 || at[5] != 131 || at[6] != 104 || at[7] != 4 || at[8] != 97 || at[9] != 6 || at[10] != 88)
+        return NULL;
+    unsigned char *pid = at + 10;
+    caller->length = 1 + atom(pid + 1) + 12;
+    memcpy(caller->pid, pid, caller->length);
+    unsigned char *name = pid + caller->length;
+    name += atom(name);
+    name += atom(name);
+    if (name[0] != 131 || name[1] != 109) return NULL;
+    *length = get32(name + 2);
+    return name + 6;
+}
+
+/* Takes what is whole from the start of the input; a binary to be dropped needs only its start. */
+static void take_input(void) {
+    size_t at = 0;
+    struct caller caller;
+    for (;;) {
+        if (skip > 0) {
+            size_t now = have - at < skip ? have - at : (size_t)skip;
+            at += now;
+            skip -= now;
+        }
+        size_t left = have - at;
+        if (left < 4) break;
+        size_t whole = 4 + (size_t)get32(input + at);
+        if (whole == 4) {
+            /* A tick asks for a sign of life. */
+            static const unsigned char tick[4];
+            flush_answers();
+            write_all(NODE, tick, 4);
+            at += 4;
+            continue;
+        }
+        if (left < whole && left < PREFIX) break;
+        size_t length = 0;
+        unsigned char *binary = binary_of(input + at, &caller, &length);
+        if (binary && length > 0 && binary[0] == 'd') {
+            dropped += length - 1;
+            skip = whole;
+            continue;
+        }
+        if (whole > INPUT) fprintf(stderr, "cnode: a frame of %zu bytes\n", whole), exit(1);
+        if (left < whole) break;
+        if (binary && length > 0) command(&caller, binary, length);
+        at += whole;
+    }
+    memmove(input, input + at, have - at);
+    have -= at;
+}
+
+/* Sends what a program has written. Returns 0 at the end of its output. */
+static int pump(struct work *work) {
+    static unsigned char frame[PREFIX + PIECE];
+    /* The prefix has the same length for each piece: it goes right before the data, all of it in one write. */
+    size_t head = prefix(frame, &work->caller, 0);
+    unsigned char *data = frame + PREFIX;
+    ssize_t n = read(work->started.out, data, PIECE);
+    if (n < 0) fail("read");
+    prefix(data - head, &work->caller, (size_t)n);
+    write_all(NODE, data - head, head + (size_t)n);
+    return n > 0;
+}
+
+static void ended(pid_t pid, int status) {
+    for (int i = 0; i < MOST; i++) {
+        struct work *work = &works[i];
+        if (work->started.pid != pid || work->sends) continue;
+        unsigned char told[5] = {'e'};
+        finish(&work->started);
+        put32(told + 1, (uint32_t)status);
+        answer(&work->caller, told, sizeof told);
+    }
+}
+
+static void child_ended(int number) { (void)number; }
+
+static void wait_for_work(const sigset_t *open) {
+    struct pollfd polled[MOST + 1] = {{.fd = NODE, .events = POLLIN}};
+    struct work *of[MOST + 1] = {NULL};
+    nfds_t count = 1;
+    for (int i = 0; i < MOST; i++)
+        if (works[i].started.pid && works[i].sends) {
+            of[count] = &works[i];
+            polled[count++] = (struct pollfd){.fd = works[i].started.out, .events = POLLIN};
+        }
+    if (ppoll(polled, count, NULL, open) < 0) {
+        if (errno != EINTR) fail("ppoll");
+        int status;
+        pid_t pid;
+        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) ended(pid, status);
+        return;
+    }
+    if (polled[0].revents) {
+        ssize_t n = read(NODE, input + have, INPUT - have);
+        if (n == 0) exit(0);
+        if (n < 0) fail("read");
+        have += (size_t)n;
+        take_input();
+    }
+    for (nfds_t i = 1; i < count; i++)
+        if (polled[i].revents && !pump(of[i])) {
+            close(of[i]->started.in);
+            close(of[i]->started.out);
+            of[i]->started.pid = 0;
+        }
+}
+
+int main(void) {
+    /* The end of a program interrupts ppoll, and nothing else. */
+    struct sigaction action = {.sa_handler = child_ended};
+    sigset_t blocked, open;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &blocked, &open);
+    sigaction(SIGCHLD, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    for (;;) {
+        wait_for_work(&open);
+        flush_answers();
+    }
+}

@@ -1,0 +1,66 @@
+//! How much of everything is measured.
+
+/// The sizes of the works.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// How often each measurement is taken.
+    pub(crate) rounds: usize,
+    /// Starts of `/bin/true` one at a time, and by all callers together.
+    pub(crate) trues: (usize, usize),
+    /// The same of the program without libc.
+    pub(crate) statics: (usize, usize),
+    /// Bytes that one writer writes, and one of eight.
+    pub(crate) output: (u64, u64),
+    /// Bytes into `wc -c`.
+    pub(crate) input: u64,
+    /// Echoes.
+    pub(crate) echoes: usize,
+    /// Workers that idle beside others' work.
+    pub(crate) idle: usize,
+    /// Numbers of sleepers.
+    pub(crate) sleepers: Vec<usize>,
+    /// Milliseconds that nobody reads.
+    pub(crate) unread: u64,
+    /// Short commands in a row.
+    pub(crate) commands: usize,
+    /// Profiles whose start is measured.
+    pub(crate) profiles: Vec<String>,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Plan {
+    /// All of it: some twenty minutes with five rounds.
+    pub(crate) fn full() -> Self {
+        Self {
+            rounds: 5,
+            trues: (500, 1600),
+            statics: (2000, 6400),
+            output: (1024 * MIB, 256 * MIB),
+            input: 1024 * MIB,
+            echoes: 5000,
+            idle: 1000,
+            sleepers: vec![1000, 5000, 10_000],
+            unread: 2000,
+            commands: 10_000,
+            profiles: vec!["default".to_owned()],
+        }
+    }
+
+    /// Less of it: under two minutes with two rounds.
+    pub(crate) fn short() -> Self {
+        Self {
+            rounds: 2,
+            trues: (60, 320),
+            statics: (200, 960),
+            output: (64 * MIB, 16 * MIB),
+            input: 64 * MIB,
+            echoes: 500,
+            idle: 300,
+            sleepers: vec![1000],
+            unread: 300,
+            commands: 1000,
+            profiles: Vec::new(),
+        }
+    }
+}

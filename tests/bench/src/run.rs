@@ -1,0 +1,142 @@
+//! The run: modes, rounds, rows and systems, in turns.
+
+use std::time::Instant;
+
+use erluv_tests::otp::Otp;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::args::Args;
+use crate::group::Group;
+use crate::machine::{self, Machine};
+use crate::plan::Plan;
+use crate::programs::Programs;
+use crate::results::{Mode, Results};
+use crate::rows::{On, Row};
+use crate::system::{Kind, Setup, System};
+use crate::{json, say, svg, table};
+
+/// Measures what the command line asks for, prints the table and writes the files. Returns how many measurements have
+/// failed.
+pub(crate) fn run(args: &Args) -> Result<usize, String> {
+    if !erluv_tests::is_root() {
+        return Err("run it as root: the daemon is measured as it runs on a host, with users of its own".to_owned());
+    }
+    raise_limit();
+    let _group = Group::enter();
+    let mut run = Run::new(args)?;
+    let machine = Machine::look(Otp::V25.number());
+    for mode in [Mode::One, Mode::All] {
+        if args.mode.as_ref().is_none_or(|wanted| wanted == mode.name()) {
+            run.mode(mode)?;
+        }
+    }
+    say(&table::table(&machine, &run.plan, &run.results));
+    let write = |file: &std::path::Path, text: String| {
+        std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
+    };
+    if let Some(file) = &args.json {
+        write(file, json::text(&machine, &run.results)?)?;
+    }
+    if let Some(file) = &args.svg {
+        write(file, svg::picture(&machine, &run.results))?;
+    }
+    Ok(run.failures)
+}
+
+/// Ten thousand ports have as many descriptors in their VM: as many as this system gives.
+fn raise_limit() {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    if soft < hard {
+        // Where it fails, so do the ports, and say so.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+struct Run {
+    plan: Plan,
+    rows: Vec<Row>,
+    kinds: Vec<Kind>,
+    setup: Setup,
+    programs: Programs,
+    cores: String,
+    results: Results,
+    failures: usize,
+    started: Instant,
+}
+
+impl Run {
+    fn new(args: &Args) -> Result<Self, String> {
+        let mut plan = if args.short { Plan::short() } else { Plan::full() };
+        plan.rounds = args.rounds.unwrap_or(plan.rounds).max(1);
+        if !args.profiles.is_empty() {
+            plan.profiles.clone_from(&args.profiles);
+        }
+        let wanted = |row: &Row| args.only.is_empty() || args.only.iter().any(|only| row.name().starts_with(only));
+        let rows = Row::all(&plan).into_iter().filter(wanted).collect::<Vec<_>>();
+        if rows.is_empty() {
+            let names = Row::all(&plan).iter().map(Row::name).collect::<Vec<_>>().join(", ");
+            return Err(format!("there is no such row; there are {names}"));
+        }
+        let kind = |kind: &Kind| args.systems.is_empty() || args.systems.iter().any(|name| name == kind.name());
+        let config = match &args.config {
+            Some(file) => std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?,
+            None => String::new(),
+        };
+        Ok(Self {
+            plan,
+            rows,
+            kinds: Kind::STARTED.into_iter().filter(kind).collect(),
+            setup: Setup { config, erl: args.erl.clone() },
+            programs: Programs::build()?,
+            cores: machine::cores()?,
+            results: Results::default(),
+            failures: 0,
+            started: Instant::now(),
+        })
+    }
+
+    fn mode(&mut self, mode: Mode) -> Result<(), String> {
+        machine::pin(match mode {
+            Mode::One => self.cores.split([',', '-']).next().unwrap_or("0"),
+            Mode::All => &self.cores,
+        })?;
+        for round in 0..self.plan.rounds {
+            self.round(mode, round)?;
+        }
+        machine::pin(&self.cores)
+    }
+
+    /// One round: all systems are started anew, do each row in turns, and end. Who is first moves on with the rounds.
+    fn round(&mut self, mode: Mode, round: usize) -> Result<(), String> {
+        let mut kinds = self.kinds.clone();
+        let first = round.checked_rem(kinds.len()).unwrap_or_default();
+        kinds.rotate_left(first);
+        let start = |kind: &Kind| System::start(*kind, &self.programs, &self.setup);
+        let systems = kinds.iter().map(start).collect::<Result<Vec<_>, _>>()?;
+        for row in &self.rows {
+            let number = round.saturating_add(1);
+            let seconds = self.started.elapsed().as_secs();
+            let of = self.plan.rounds;
+            say(&format!("bench: {seconds:4} s: mode {}, round {number} of {of}: {}", mode.name(), row.name()));
+            for system in &systems {
+                let on = On { system, programs: &self.programs, plan: &self.plan };
+                match row.measure(&on) {
+                    Ok(figures) => {
+                        let (name, title) = (row.name(), row.title(&self.plan));
+                        for (kind, figure, value) in figures {
+                            self.results.add(mode, (&name, &title), &figure, kind, value);
+                        }
+                    }
+                    Err(error) => {
+                        say(&format!("bench: FAILED: {error}\n{}", system.log()));
+                        self.failures = self.failures.saturating_add(1);
+                    }
+                }
+            }
+        }
+        for system in systems {
+            system.end()?;
+        }
+        Ok(())
+    }
+}

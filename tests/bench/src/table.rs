@@ -1,0 +1,112 @@
+//! The table, in Markdown, so that RESULTS.md can keep it as it is.
+
+use crate::machine::Machine;
+use crate::metrics::{Aim, Better, With};
+use crate::plan::Plan;
+use crate::results::{Line, Mode, Results};
+use crate::system::Kind;
+
+/// The whole of it: the machine, the table and what has to be known to read it.
+pub(crate) fn table(machine: &Machine, plan: &Plan, results: &Results) -> String {
+    let mut text = format!(
+        "\n{}, revision {}: {}, {} cores, Linux {}, OTP {}, load {} before; medians of {} rounds\n\n",
+        machine.date,
+        machine.revision,
+        machine.cpu,
+        machine.cores,
+        machine.kernel,
+        machine.otp,
+        machine.load,
+        plan.rounds
+    );
+    let titles = Kind::ALL.map(Kind::title).join(" | ");
+    text.push_str(&format!("| work | cores | {titles} | to open_port | to C-node | aim |\n"));
+    text.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
+    // The same figure in both modes, one below the other.
+    let mut shown: Vec<(&str, &str)> = Vec::new();
+    for line in &results.lines {
+        let key = (line.row.as_str(), line.name.as_str());
+        if !shown.contains(&key) {
+            shown.push(key);
+        }
+    }
+    for (row, name) in shown {
+        for line in results.lines.iter().filter(|line| line.row == row && line.name == name) {
+            text.push_str(&row_of(results, line));
+        }
+    }
+    text.push_str(NOTES);
+    text
+}
+
+const NOTES: &str = "
+Peers other than open_port are not in this run: their packages are not at hand here. A figure is a median, with half of
+the way from its least to its greatest value in percent; \"to\" is erluv's figure divided by the other's. \"bare C\" is
+posix_spawn without a node, and for echoes the C-node without a worker. \"one\" core: judge by it; \"all\": confirm by it.
+On one core a port's VM reads the worker's pipe itself, which no connection by TCP, loopback or not, can reach; the
+C-node shows what can.
+";
+
+fn row_of(results: &Results, line: &Line) -> String {
+    let cells = Kind::ALL.map(|kind| cell(line, kind)).join(" | ");
+    let ratio = |kind| results.ratio(line, kind).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+    format!(
+        "| {}: {}, {} | {} | {cells} | {} | {} | {} |\n",
+        line.work,
+        line.metric.title,
+        line.metric.unit,
+        line.mode.name(),
+        ratio(Kind::Port),
+        ratio(Kind::Limit),
+        aims(results, line)
+    )
+}
+
+fn cell(line: &Line, kind: Kind) -> String {
+    let Some(median) = line.median(kind) else { return "-".to_owned() };
+    match line.spread(kind) {
+        Some(spread) => format!("{} ±{:.0}%", number(median), spread * 100.0),
+        None => number(median),
+    }
+}
+
+/// Three digits that say something.
+pub(crate) fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn aims(results: &Results, line: &Line) -> String {
+    let wanted = |aim: &&Aim| line.mode == Mode::All || !aim.only_all;
+    let one = |aim: &Aim| {
+        let sign = match line.metric.better {
+            Better::Less => "≤",
+            Better::More => "≥",
+        };
+        let what = match aim.with {
+            With::Limit => format!("{sign} {} C-node", aim.factor),
+            With::Port => format!("{sign} {} port", aim.factor),
+            With::Own(..) => format!("{sign} {} of without", aim.factor),
+            With::Alone => format!("{sign} {}", aim.factor),
+        };
+        match results.reaches(line, *aim) {
+            Some(true) => format!("{what}: met"),
+            Some(false) => format!("{what}: MISSED"),
+            None => what,
+        }
+    };
+    line.metric.aims.iter().filter(wanted).map(one).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_three_digits_that_say_something() {
+        assert_eq!([1234.5, 12.345, 1.2345].map(number), ["1234", "12.3", "1.23"].map(str::to_owned));
+    }
+}
