@@ -106,7 +106,6 @@ pub(crate) struct Order {
     /// The absolute path that is executed.
     pub(crate) path: CString,
     /// The very file that policy has looked at, opened as O_PATH: executed in place of whatever is at `path` by then.
-    #[allow(dead_code, reason = "for the exec")]
     pub(crate) pinned: Option<OwnedFd>,
     /// argv: at least the name of the program.
     pub(crate) argv: Vec<CString>,

@@ -94,11 +94,15 @@ fn s23_nothing_between_fork_and_exec_is_written_that_allocates_or_locks() {
         ".expect(",
         "panic!",
     ];
-    let forked = code(&read("erluv-main/src/sys/forked.rs"));
-    for word in words {
-        assert!(!forked.contains(word), "forked.rs: {word}");
+    let steps = ["attributes", "capabilities", "filter", "mount_calls", "mounts", "own", "users"];
+    let steps = steps.map(|name| format!("sandbox/{name}"));
+    for name in ["forked", "init"].into_iter().chain(steps.iter().map(String::as_str)) {
+        let forked = code(&read(&format!("erluv-main/src/sys/{name}.rs")));
+        for word in words {
+            assert!(!forked.contains(word), "{name}.rs: {word}");
+        }
     }
-    assert!(forked.contains("libc::execve("));
+    assert!(code(&read("erluv-main/src/sys/linux.rs")).contains("libc::execve("));
 }
 
 #[test]

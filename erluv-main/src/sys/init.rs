@@ -36,6 +36,8 @@ pub(super) const CALLS: [c_long; 6] = [
 
 /// Does not come back; `join` is a descriptor of `cgroup.procs` to write to first, `memory` what is wiped.
 pub(super) fn become_init(plan: &Plan<'_>, join: Option<RawFd>, memory: &Ranges) -> ! {
+    #[cfg(test)]
+    super::guard::forbid_allocation();
     let mut error = plan.error.as_raw_fd();
     let shed = match (&plan.role, plan.ready) {
         (Role::Worker(held), Some(ready)) => shed(plan.ids.as_ref(), held, join, &mut error, ready),

@@ -27,18 +27,21 @@ impl Prepared {
     }
 }
 
+/// Later steps have nothing from earlier ones.
+pub(super) struct Ahead;
+
 /// Nothing is around a worker.
-pub(super) fn surround(_: &Held<'_>) -> Stepped {
-    Ok(())
+pub(super) fn surround(_: &Held<'_>) -> Stepped<Ahead> {
+    Ok(Ahead)
 }
 
 /// Nothing beside its priority.
-pub(super) fn prioritize(_: &Held<'_>, (): &()) -> Stepped {
+pub(super) fn prioritize(_: &Held<'_>, _: &Ahead) -> Stepped {
     Ok(())
 }
 
 /// Nothing beside its ids.
-pub(super) fn restrict(_: &Held<'_>, (): &()) -> Stepped {
+pub(super) fn restrict(_: &Held<'_>, _: &Ahead) -> Stepped {
     Ok(())
 }
 

@@ -126,6 +126,7 @@ pub(super) struct Ready<'a> {
     /// The worker's, to read from.
     pub(super) wait: BorrowedFd<'a>,
     /// The init's, to write to.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "no init is ever made there"))]
     pub(super) tell: BorrowedFd<'a>,
 }
 
