@@ -49,7 +49,9 @@ fn a_worker_can_open_its_streams_by_their_names() {
     each_otp(|node, _| {
         bind(node);
         assert_eq!(
-            node.eval_ok(r#"Out("echo one > /dev/stdout; echo two | tee /dev/stderr > /dev/null", [{stderr, stdout}])"#),
+            node.eval_ok(
+                r#"Out("echo one > /dev/stdout; echo two | tee /dev/stderr > /dev/null", [{stderr, stdout}])"#
+            ),
             r#"{normal,<<"one\ntwo\n">>}"#
         );
         node.eval_ok(r#"{ok, P, _} = gen_server:call({erluv, E}, {run, "cat /dev/stdin", [stdin, stdout]})"#);
