@@ -9,7 +9,7 @@ use erluv_proto::ipc::ExitStatus;
 
 use super::tests::python;
 use crate::order::{Identity, Order, Output};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{IoPriority, Namespaces, Profile, Sandbox, Scheduler};
 use crate::settings::scenarios::settings;
 use crate::sys::testing::alone_as_root;
 use crate::tree::UseCgroup;
@@ -95,6 +95,36 @@ fn s41_no_trick_outlives_the_end_of_a_strict_worker() {
             assert_eq!(alive(&mark), Vec::<i32>::new());
             bench.workers.close();
         }
+    });
+}
+
+#[test]
+fn all_that_a_profile_can_name_holds_at_once() {
+    alone_as_root(|| {
+        let strict = under("strict", order(&["/bin/true"])).sandbox.profile.clone();
+        let profile = Profile {
+            memory_deny_write_execute: true,
+            io_priority: Some(IoPriority::Idle),
+            scheduler: Some(Scheduler::Batch),
+            oom_score_adj: Some(500),
+            namespaces: Namespaces { user: true, uts: Some(c"cell".to_owned()), ..strict.namespaces.clone() },
+            ..strict
+        };
+        let sandbox = Rc::new(Sandbox::of(profile, true));
+        assert_eq!(sandbox.missing, Vec::<String>::new());
+        let line = "uname -n; cat /proc/self/oom_score_adj; ionice; read id rest < /proc/self/uid_map; echo $id\n\
+                    grep -E '^(Seccomp|NoNewPrivs|CapEff|CapBnd|NSpid):' /proc/self/status; echo x > /tmp/x && id -u";
+        let mut bench = Bench::new(UseCgroup::Auto);
+        let text = bench.output(Order { sandbox, ..shell(line) });
+        bench.workers.close();
+        let lines: Vec<_> =
+            text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let none = "0000000000000000";
+        let caps = [format!("CapEff: {none}"), format!("CapBnd: {none}")];
+        assert_eq!(lines[..4], ["cell", "500", "idle", "65534"], "{text}");
+        assert!(lines[4].starts_with("NSpid:"), "{text}");
+        assert_eq!(lines[5..7], caps, "{text}");
+        assert_eq!(lines[7..], ["NoNewPrivs: 1", "Seccomp: 2", "65534"], "{text}");
     });
 }
 
