@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::tests::{launch, order, policy, rule};
 use super::*;
 use crate::settings::LimitName;
-use crate::settings::scenarios::settings;
 
 /// A policy with three profiles and two users.
 const RULES: &str = "[workers]\nusers = ['worker', 'nobody']\nprofiles = ['default', 'x', 'own']\n\
@@ -182,7 +181,8 @@ fn what_mounts_start_from_has_to_be_there() {
         let mut policy = policy(0, &text);
         // Whether this system could mount them is not the question here.
         let profile = &mut Rc::get_mut(&mut policy.profiles[0].sandbox).unwrap().profile;
-        profile.mounts = settings(0, &text).unwrap().nodes[0].workers.profiles[0].profile.mounts.clone();
+        profile.mounts =
+            crate::settings::scenarios::settings(0, &text).unwrap().nodes[0].workers.profiles[0].profile.mounts.clone();
         policy.profiles[0].check_paths().map_err(|error| error.to_string())
     };
     assert_eq!(check("bind = ['/usr', '/dev/null']\nbind_read_only = '/etc:/x'\nhidden = ['/none']"), Ok(()));
