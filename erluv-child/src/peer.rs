@@ -20,11 +20,12 @@ const TICK_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes read from the node in one go, or what a longer frame lacks.
 const PIECE: usize = 128 * 1024;
 
-/// Room for input that is kept while nothing waits in it.
-const KEPT_INPUT: usize = 256 * 1024;
+/// Room for input and for output that is kept while little is said.
+const KEPT: usize = 256 * 1024;
 
-/// The same for output.
-const KEPT_OUTPUT: usize = 1024 * 1024;
+/// More than that is given back this long after it was last of use: not between one long frame and the next, which would
+/// cost as much as to copy them.
+const KEPT_FOR: Duration = Duration::from_millis(200);
 
 /// Output that has gone is taken from the front of the buffer once it is so much.
 const GONE: usize = 256 * 1024;
@@ -187,9 +188,6 @@ impl Peer {
             at = at.saturating_add(used);
         }
         self.input.drain(..at.min(self.input.len()));
-        if self.input.is_empty() && self.input.capacity() > KEPT_INPUT {
-            self.input = Vec::new();
-        }
     }
 
     /// Writes what waits, as much as the socket takes.
@@ -212,9 +210,6 @@ impl Peer {
         if self.sent == self.out.len() {
             self.out.clear();
             self.sent = 0;
-            if self.out.capacity() > KEPT_OUTPUT {
-                self.out = Vec::new();
-            }
         } else if self.sent > GONE {
             let whole = self.whole();
             self.out.drain(..whole);
@@ -245,7 +240,8 @@ impl Peer {
         self.out.get(self.whole()..).unwrap_or_default()
     }
 
-    /// Queues a tick where one is due: as an answer, or because nothing else was said for long.
+    /// Queues a tick where one is due: as an answer, or because nothing else was said for long. Gives back what is not
+    /// needed; main's pings see to it that this is soon.
     ///
     /// # Errors
     /// [`PeerError::Silent`] where the node has said nothing for too long.
@@ -254,6 +250,12 @@ impl Peer {
             return Err(PeerError::Silent(self.patience));
         }
         let quiet = now.saturating_duration_since(self.said);
+        if self.input.is_empty() && now.saturating_duration_since(self.heard) >= KEPT_FOR {
+            self.input.shrink_to(KEPT);
+        }
+        if self.out.is_empty() && quiet >= KEPT_FOR {
+            self.out.shrink_to(KEPT);
+        }
         // Whole frames stand in the buffer, so a tick behind them is at a frame boundary.
         if self.waiting() == 0 && (quiet >= TICK || (self.tick_owed && quiet >= TICK_PAUSE)) {
             send::put_tick(&mut self.out);

@@ -294,7 +294,7 @@ fn replies_come_to_every_kind_of_caller() {
         assert_eq!(node.eval_ok("is_map(gen_statem:call({erluv, E}, info))"), "true");
         // A caller that gave up does not find the late answer in its mailbox.
         node.eval_ok(r#"{ok, P, _} = gen_server:call({erluv, E}, {run, ["/bin/sleep", "1000"], [stdin]})"#);
-        node.eval_ok("P ! {stdin, binary:copy(<<0>>, 200000)}");
+        node.eval_ok("P ! {stdin, binary:copy(<<0>>, 500000)}");
         assert!(node.eval("gen_server:call(P, {stdin, <<1>>}, 50)").unwrap_err().contains("timeout"));
         node.eval_ok("exit(P, kill), M = monitor(process, P), receive {'DOWN', M, _, _, _} -> ok end");
         assert_eq!(node.eval_ok("receive X -> X after 100 -> empty end"), "empty");
