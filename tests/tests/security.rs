@@ -34,6 +34,8 @@ fn s01_s02_s12_s13_s73_child_is_nobody_and_can_do_nothing() {
 
 #[test]
 fn s73_child_is_alone_in_namespaces_with_nothing_in_them() {
+    // Only root may look at a process that is not dumpable.
+    needs_root!();
     let (_node, erluv) = pair(Otp::V25, "");
     if erluv.log().contains("lacks: namespaces") {
         skip!("no namespaces here");

@@ -204,7 +204,7 @@ fn s01_s12_s15_s36_the_whole_of_child_is_confined() {
     let mut process = as_main_does(INSIDE, &line, child, writer.into()).stderr(Stdio::null()).spawn().unwrap();
     let mut said = String::new();
     BufReader::new(reader).read_line(&mut said).unwrap();
-    let (thread, missing) = said.trim_start_matches('3').split_once(' ').unwrap();
+    let (thread, missing) = said.strip_prefix('3').unwrap().split_once(' ').unwrap();
     assert_eq!(missing, "missing: \n");
 
     let pid = process.id();
