@@ -231,12 +231,13 @@ rcd() {
     fi
 }
 
-# Some minutes: only where it is asked for.
 vm() {
-    if named vm || [ -n "${ERLUV_TEST_VM:-}" ]; then
+    if ! named vm && [ "${ERLUV_TEST_VM:-1}" = 0 ]; then
+        left_out "systemd and control groups in a virtual machine: ERLUV_TEST_VM=0"
+    elif am_root && [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] && have apt-get; then
         tests/vm.sh
     else
-        left_out "systemd in a virtual machine: some minutes, run only with ERLUV_TEST_VM=1 or as: tests/run.sh vm"
+        left_out "systemd and control groups in a virtual machine: that needs root, and Debian on amd64"
     fi
 }
 
@@ -304,7 +305,7 @@ step erlang "the OTP application" erlang
 step samples "sample configurations" samples
 step scripts "shell scripts" scripts
 step rcd "rc.d scripts: syntax and contract" rcd
-step vm "the unit under systemd, in a virtual machine" vm
+step vm "the unit under systemd and the limits of control groups, in a virtual machine" vm
 step manuals "manual pages" manuals
 step requirements "security requirements" requirements
 

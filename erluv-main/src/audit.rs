@@ -14,7 +14,7 @@ use erluv_proto::ipc::{ExitStatus, Exited, Failure, Launch, Program, Step};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use crate::order::Order;
+use crate::order::{Ending, Order};
 
 /// The longest values, in bytes: those that come from the node are cut, the rest is never that long.
 const LONGEST: usize = 64;
@@ -79,7 +79,12 @@ impl Asked {
         about.field("profile", &Value::of(order.sandbox.profile.name.as_str().as_bytes(), LONGEST));
         let arguments = order.argv.iter().skip(1).map(|argument| argument.as_bytes());
         let command = Value::list(std::iter::once(order.path.as_bytes()).chain(arguments));
-        Subject { about: about.end(), command: Some(command) }
+        let kill = match &order.ending {
+            Ending::Signal | Ending::SignalGroup => None,
+            // What its shell is told, behind "-c".
+            Ending::Command(kill) => kill.argv.last().map(|line| Value::of(line.as_bytes(), LONGEST_WHAT)),
+        };
+        Subject { about: about.end(), command: Some(command), kill }
     }
 }
 
@@ -88,8 +93,9 @@ impl Asked {
 pub(crate) struct Subject {
     /// Who asked, which worker, and what it is.
     about: String,
-    /// Until it has been said.
+    /// Until they have been said: what is executed, and the command of its own that ends it.
     command: Option<Value>,
+    kill: Option<Value>,
 }
 
 impl Subject {
@@ -102,13 +108,16 @@ impl Subject {
         if let Some(command) = &self.command {
             line.field("command", command);
         }
+        if let Some(kill) = &self.kill {
+            line.field("kill", kill);
+        }
         line
     }
 
-    /// Its program runs. The command is not said again.
+    /// Its program runs. The commands are not said again.
     pub(crate) fn started(&mut self, pid: i32) {
         log::info!("{}", self.line("start", Some(pid)).end());
-        self.command = None;
+        (self.command, self.kill) = (None, None);
     }
 
     /// It came to no program.

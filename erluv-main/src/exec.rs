@@ -60,6 +60,7 @@ pub(crate) fn run(exec: Exec, place: &Place<'_>, mut policy: Policy, workers: Wo
         Ok(order) => order,
         Err(failure) => {
             asked.refused(&failure);
+            workers.close();
             return Ok(failed(&failure));
         }
     };
@@ -111,6 +112,8 @@ struct Session {
     signals: Signals,
     workers: Workers,
     node: NodeIndex,
+    /// The signal that came before the command was executed.
+    called_off: Option<u8>,
 }
 
 impl Session {
@@ -118,12 +121,16 @@ impl Session {
         let poll = Poll::new()?;
         let mut signals = Signals::new(PASSED_ON.iter().chain(&[libc::SIGCHLD, libc::SIGTSTP]))?;
         poll.registry().register(&mut signals, tokens::SIGNALS, Interest::READABLE)?;
-        Ok(Self { poll, signals, workers, node })
+        Ok(Self { poll, signals, workers, node, called_off: None })
     }
 
     fn run(mut self, order: Order, purpose: Purpose) -> io::Result<u8> {
         let worker = match self.workers.launch(order, purpose, Instant::now()) {
-            LaunchOutcome::Failed(report) => return Ok(end_of(&report).unwrap_or(exit::OSERR)),
+            LaunchOutcome::Failed(report) => {
+                let code = end_of(&report).unwrap_or(exit::OSERR);
+                self.workers.close();
+                return Ok(code);
+            }
             LaunchOutcome::Pending { worker, error_pipe } => {
                 let raw = error_pipe.as_raw_fd();
                 self.poll.registry().register(&mut SourceFd(&raw), tokens::exec(worker), Interest::READABLE)?;
@@ -167,7 +174,11 @@ impl Session {
             }
         }
         self.workers.due(now, |report| reports.push(report));
-        Ok(reports.iter().find_map(end_of))
+        Ok(reports.iter().find_map(|report| match (report, self.called_off) {
+            // There was no program that could have ended by it.
+            (Report::Failed(..), Some(signal)) => Some(SIGNALED.saturating_add(signal)),
+            (Report::Failed(..) | Report::Launched(..) | Report::Exited(..), _) => end_of(report),
+        }))
     }
 
     fn hear_signals(&mut self, worker: WorkerId, now: Instant, reports: &mut Vec<Report>) {
@@ -179,7 +190,11 @@ impl Session {
                     let _others = self.workers.reaped(now, |report| reports.push(report));
                 }
                 libc::SIGTSTP => self.stop_with_it(worker),
-                signal => self.pass_on(worker, signal, now),
+                signal => {
+                    // Its exec may be over and not be heard of yet.
+                    reports.extend(self.workers.exec_answered(worker, now));
+                    self.pass_on(worker, signal, now);
+                }
             }
         }
     }
@@ -188,6 +203,7 @@ impl Session {
         let number = u8::try_from(signal).unwrap_or(0);
         if !self.workers.signal(self.node, worker, number) && signal != libc::SIGWINCH {
             // Before its exec there is nobody who could hear it.
+            self.called_off.get_or_insert(number);
             self.workers.stop(self.node, worker, Duration::ZERO, now);
         }
     }

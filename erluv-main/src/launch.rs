@@ -6,10 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use erluv_proto::ipc::Step;
+use nix::unistd::{Gid, Uid, fchown};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::order::{Input, Order, Output};
+use crate::order::{Identity, Input, Order, Output};
 use crate::sys::{Plan, Process, discard, spawn, spawn_init, spawn_within};
 use crate::terminal::{self, Pair};
 
@@ -85,6 +86,7 @@ pub(crate) fn launch_within(
     let pair = order.terminal.as_ref().map(|wanted| terminal::open(wanted, order.identity.as_ref()));
     let Streams { ends, stdin, stdout, stderr, slave } =
         Streams::open(order, pair.transpose().map_err(at(Step::Terminal))?).map_err(at(Step::Pipe))?;
+    give_to_user([&stdin, &stdout, &stderr], order.identity.as_ref()).map_err(at(Step::Pipe))?;
     let slave = slave.as_ref().map(AsFd::as_fd);
     let own_in = match &order.stdin {
         Input::Null | Input::File(_) => None,
@@ -101,6 +103,11 @@ pub(crate) fn launch_within(
     ];
     let plan = Plan::worker(order, descriptors, error.as_fd()).map_err(at(Step::Fork))?;
     let wanted = order.sandbox.profile.namespaces.pid && init.is_none();
+    let ready = wanted.then(pipe).transpose().map_err(at(Step::Pipe))?;
+    let plan = match &ready {
+        Some((wait, tell)) => plan.waiting(wait.as_fd(), tell.as_fd()),
+        None => plan,
+    };
     let made = wanted.then(|| spawn_init(&plan, cgroup)).transpose().map_err(at(Step::Init))?;
     let forked = match made.as_ref().or(init) {
         None => spawn(&plan, cgroup),
@@ -110,6 +117,15 @@ pub(crate) fn launch_within(
         discard(init);
     }
     Ok(Forked { process: forked.map_err(at(Step::Fork))?, init: made, error: answer, ends })
+}
+
+/// A pipe that is its user's the worker can open by its name, too: `/dev/stdout` and its like.
+fn give_to_user(pipes: [&Option<OwnedFd>; 3], identity: Option<&Identity>) -> io::Result<()> {
+    let Some(identity) = identity else { return Ok(()) };
+    for pipe in pipes.into_iter().flatten() {
+        fchown(pipe, Some(Uid::from_raw(identity.uid)), Some(Gid::from_raw(identity.gid)))?;
+    }
+    Ok(())
 }
 
 /// What an output stream is by itself; `mains` is the same stream of this process. For a file, `/dev/null` keeps the

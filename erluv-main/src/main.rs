@@ -83,6 +83,8 @@ enum Failure {
          workers.profiles"
     )]
     Lacks(String, String),
+    #[error("it needs {0}, which main gave up at its start: restart erluv for that")]
+    GivenUp(String),
     #[error("pid_file: {0}")]
     PidFile(std::io::Error),
     #[error("random numbers: {0}")]
@@ -97,7 +99,9 @@ impl Failure {
             Self::Args(error) => error.exit_code(),
             Self::Prepare(sys::PrepareError::SetId) => exit::NOPERM,
             Self::Child(StartError::SelfTest(_)) => exit::OSERR,
-            Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) | Self::Lacks(..) => exit::CONFIG,
+            Self::Config(_) | Self::Cookie(_) | Self::Child(_) | Self::Tree(_) | Self::Lacks(..) | Self::GivenUp(_) => {
+                exit::CONFIG
+            }
             Self::Prepare(_) | Self::PidFile(_) | Self::Random(_) | Self::System(..) => exit::OSERR,
         }
     }
@@ -124,7 +128,8 @@ fn start() -> Result<u8, Failure> {
     let prepared = sys::prepare_process()?;
     let args = Args::parse_from_env()?;
     let environment = Environment::of_process(prepared.environment)?;
-    let Configured { mut settings, roles, policies, plans } = configure(&args, &environment, prepared.descriptors)?;
+    let Configured { mut settings, roles, policies, plans } =
+        configure(&args, &environment, prepared.descriptors, None)?;
     match &args.command {
         None => {}
         Some(Command::Explain(wanted)) => {
@@ -206,8 +211,18 @@ struct Configured {
 /// All that is decided by the configuration, checked against this machine.
 ///
 /// `descriptors` are the limits that main was started with: workers get them, unless their profile says otherwise.
-fn configure(args: &Args, environment: &Environment, descriptors: (u64, u64)) -> Result<Configured, Failure> {
+/// `had` is what main kept of its privileges at its start: a profile that needs more is not tried here in vain.
+fn configure(
+    args: &Args,
+    environment: &Environment,
+    descriptors: (u64, u64),
+    had: Option<&Needs>,
+) -> Result<Configured, Failure> {
     let mut settings = settings::load(args, environment)?;
+    let more = had.map(|had| Needs::of(&settings).beyond(had)).unwrap_or_default();
+    if !more.is_empty() {
+        return Err(Failure::GivenUp(more.join(", ")));
+    }
     for node in &mut settings.nodes {
         for profile in &mut node.workers.profiles {
             profile.profile.keep_descriptors(descriptors);
@@ -316,15 +331,10 @@ fn reload(
     servings: &mut [Serving],
     workers: &mut Workers,
 ) {
-    let Configured { settings, policies, .. } = match configure(args, environment, descriptors) {
+    let Configured { settings, policies, .. } = match configure(args, environment, descriptors, Some(needs)) {
         Ok(configured) => configured,
         Err(error) => return ::log::error!("not reloaded: {error}"),
     };
-    let more = Needs::of(&settings).beyond(needs);
-    if !more.is_empty() {
-        let more = more.join(", ");
-        return ::log::error!("not reloaded: it needs {more}, which main gave up at its start: restart erluv for that");
-    }
     let names = |node: &settings::NodeSettings| (node.peer.clone(), node.own.clone());
     let served = servings.iter().map(|serving| names(serving.node()));
     if !served.eq(settings.nodes.iter().map(names)) {
@@ -333,8 +343,11 @@ fn reload(
     if let Err(error) = provide(&policies, workers) {
         return ::log::error!("not reloaded: {error}");
     }
-    for (serving, (node, policy)) in servings.iter_mut().zip(settings.nodes.into_iter().zip(policies)) {
+    for (serving, (node, policy)) in servings.iter_mut().zip(settings.nodes.iter().cloned().zip(policies)) {
         serving.reload(node, policy);
+    }
+    for warning in &settings.warnings {
+        ::log::warn!("{warning}");
     }
     ::log::info!("configuration reloaded");
 }

@@ -53,6 +53,14 @@ fn a_signal_and_a_step_that_failed_are_named() {
 }
 
 #[test]
+fn a_command_that_is_to_end_a_worker_stands_beside_its_own() {
+    let (node, erluv) = pair("");
+    let options = r#"[{kill, "kill -9 $CHILD_PID"}]"#;
+    node.eval_ok(&format!(r#"{{ok, _, _}} = gen_server:call({{erluv, E}}, {{run, ["/bin/sleep", "9"], {options}}})"#));
+    assert_eq!(value(&erluv.wait_log("audit event=start "), "kill"), Some(r"kill\x20-9\x20$CHILD_PID"));
+}
+
+#[test]
 fn s55_a_node_cannot_forge_a_line_or_a_key() {
     let (node, erluv) = pair("[workers]\nshell = false");
     let forged = r#"x\naudit event=start user=root \e[2J\x{202e}\\x0a"#;

@@ -1,53 +1,14 @@
 //! `erluv-main exec`: one command through the path of a node's request, without a node.
 
+mod common;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-use erluv_tests::daemon::bin;
-use erluv_tests::folder::Folder;
-use erluv_tests::{is_root, needs_root, proc, skip};
+use common::exec::Place;
+use erluv_tests::{needs_root, proc, skip};
 use nix::sys::signal::Signal;
-
-/// A configuration that names no user but those that every system has, and the programs beside it.
-struct Place(Folder);
-
-impl Place {
-    fn new(more: &str) -> Self {
-        let folder = Folder::new();
-        let cookie = folder.file("cookie", 0o400, b"a-cookie-of-these-tests\n");
-        let root = format!("user = \"nobody\"\nchroot = {:?}\n", folder.folder("empty", 0o755));
-        let users = if is_root() { "users = [\"daemon\"]\n" } else { "" };
-        let top = if is_root() { root.as_str() } else { "" };
-        let text = format!("node = \"a@127.0.0.1\"\ncookie_file = {cookie:?}\n{top}[workers]\n{users}{more}");
-        folder.file("erluv.conf", 0o600, text.as_bytes());
-        // By a process of its own, so that no descriptor to write them is open in another test's fork.
-        let copied = Command::new("cp").args([bin("erluv-main"), bin("erluv-child")]).arg(folder.path()).status();
-        assert!(copied.unwrap().success());
-        Self(folder)
-    }
-
-    fn main(&self) -> PathBuf {
-        self.0.path().join("erluv-main")
-    }
-
-    fn exec(&self, options: &[&str], command: &[&str]) -> Command {
-        let mut exec = Command::new(self.main());
-        exec.arg("exec").arg("-f").arg(self.0.path().join("erluv.conf")).args(options).arg("--").args(command);
-        exec.stdin(Stdio::null());
-        exec
-    }
-
-    fn run(&self, options: &[&str], command: &[&str]) -> (Option<i32>, String, String) {
-        let Output { status, stdout, stderr } = self.exec(options, command).output().unwrap();
-        (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-    }
-
-    /// The same, of which only the code matters.
-    fn code(&self, options: &[&str], command: &[&str]) -> i32 {
-        self.run(options, command).0.unwrap()
-    }
-}
 
 #[test]
 fn it_leaves_as_the_command_does() {
@@ -121,11 +82,9 @@ fn s68_what_a_node_may_ask_is_what_its_own_table_says() {
     assert_eq!(id("a@127.0.0.1", &[]), (0, "daemon".to_owned()));
     assert_eq!(id("b@127.0.0.1", &[]), (0, "games".to_owned()));
     assert_eq!(id("b@127.0.0.1", &["--profile", "mine"]), (0, "games".to_owned()));
-    for (node, options, rule) in [
-        ("a@127.0.0.1", ["--user", "games"], "users"),
-        ("b@127.0.0.1", ["--user", "daemon"], "users"),
-        ("a@127.0.0.1", ["--profile", "mine"], "profiles"),
-    ] {
+    for (node, options, rule) in
+        [("a@127.0.0.1", ["--user", "games"], "users"), ("b@127.0.0.1", ["--user", "daemon"], "users")]
+    {
         let (code, said) = id(node, &options);
         assert!(code == 77 && said.starts_with(&format!("erluv-main: refused by {rule}: ")), "{node}: {code} {said}");
     }
@@ -165,6 +124,12 @@ fn s41_nothing_is_left_of_it() {
     assert!(child.wait().unwrap().success());
     assert_eq!(proc::pids_of("sleep 4177"), Vec::<i32>::new());
     assert_eq!(proc::leftover_cgroups(pid), Vec::<PathBuf>::new());
+    for command in ["./true", "/no/such/program"] {
+        let mut child = place.exec(&[], &[command]).stderr(Stdio::null()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(proc::leftover_cgroups(pid), Vec::<PathBuf>::new(), "{command}");
+    }
 }
 
 #[test]

@@ -45,6 +45,22 @@ fn s28_streams_come_from_files_and_go_to_files() {
 }
 
 #[test]
+fn a_worker_can_open_its_streams_by_their_names() {
+    each_otp(|node, _| {
+        bind(node);
+        assert_eq!(
+            node.eval_ok(
+                r#"Out("echo one > /dev/stdout; echo two | tee /dev/stderr > /dev/null", [{stderr, stdout}])"#
+            ),
+            r#"{normal,<<"one\ntwo\n">>}"#
+        );
+        node.eval_ok(r#"{ok, P, _} = gen_server:call({erluv, E}, {run, "cat /dev/stdin", [stdin, stdout]})"#);
+        node.eval_ok(r#"P ! {stdin, "three"}, P ! {stdin, eof}"#);
+        assert_eq!(node.eval_ok("receive {stdout, P, D} -> f(D), f(P), D end"), r#"<<"three">>"#);
+    });
+}
+
+#[test]
 fn a_worker_is_held_as_it_was_asked_for() {
     each_otp(|node, _| {
         bind(node);

@@ -167,6 +167,14 @@ fn s25_arguments_and_folders_that_no_program_can_have() {
 }
 
 #[test]
+fn s56_profiles_that_are_not_listed() {
+    let (erluv, child) = under("");
+    let names = ["no_such", "", "../default", "Default", "default ", "a/b"];
+    let cases = names.map(|name| ("profiles", Launch { profile: Some(name.to_owned()), ..sleep() }));
+    refused(erluv, &child, cases.into());
+}
+
+#[test]
 fn s28_redirects_are_opened_as_the_worker_s_user_and_follow_no_link() {
     needs_root!();
     let folder = Folder::new();

@@ -196,7 +196,7 @@ child_is_confined() {
 	for set in CapInh CapPrm CapEff CapBnd CapAmb; do
 		same "$set of child" 0000000000000000 "$(field "$child" $set)"
 	done
-	same "the root folder of child" /run/erluv/empty "$(readlink "/proc/$child/root")"
+	same "what child sees of the file system" "" "$(ls -A "/proc/$child/root/")"
 }
 
 worker_in_its_group() {
@@ -336,6 +336,9 @@ starts_again() {
 	systemctl stop "$unit" || die "systemctl stop fails"
 }
 
+# shellcheck source=tests/vm/limits.sh
+. "$tree/tests/vm/limits.sh"
+
 # The manager has left codes for a terminal on the line.
 echo
 echo "# $(systemctl --version | head -n 1), Linux $(uname -r)"
@@ -365,11 +368,20 @@ check each_worker_has_a_group_beside_main worker_in_its_group
 check a_worker_is_erluvw_and_has_no_capabilities worker_has_nothing
 check double_forked_processes_die_with_a_killed_worker tree_is_killed
 check double_forked_processes_die_when_their_worker_ends tree_ends_with_its_leader
+check a_reload_takes_profiles_with_limits profiles_are_taken
+check controllers_are_handed_down_as_far_as_profiles_need_them controllers_as_needed
+check the_limits_of_a_profile_are_those_of_the_worker_s_group limits_are_written
+check a_worker_beyond_its_memory_is_killed_whole_and_its_report_says_oom out_of_memory
+check a_fork_bomb_ends_at_its_limit fork_bomb
+check a_busy_worker_has_its_share_of_the_processor slowed_down
+check a_worker_whose_time_is_over_is_ended time_over
 check reload_takes_a_new_policy_and_keeps_workers reloads
 check reload_refuses_a_wrong_configuration reload_refuses
 check a_killed_main_leaves_no_worker_and_is_restarted main_killed
 check an_end_with_75_is_restarted no_order
 check stop_ends_with_0_and_leaves_nothing stops
 check it_starts_again_after_a_stop starts_again
+check without_systemd_main_makes_way_for_the_controllers limits_by_hand
+check left_overs_of_a_killed_main_are_killed_at_the_next_start left_overs
 [ "$failed" -eq 0 ] || journalctl -q -b -o short-monotonic -u "$unit" | sed 's/^/# /'
 echo "vm: $passed passed, $failed failed"

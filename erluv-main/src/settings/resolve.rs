@@ -25,7 +25,9 @@ pub(super) fn resolve(merged: Merged, environment: &Environment) -> Result<Setti
     if peers.is_empty() {
         return Err(ConfigError::rule("node", "none is named: write node = \"name@host\" or use --node name@host"));
     }
-    if raw.name.is_some() && peers.len() > 1 {
+    let top = raw.name.as_ref().map(|name| &name.0);
+    let name_of = |peer| tables.get(peer).map_or(top, |(own, _)| own.name.as_ref().map(|name| &name.0));
+    if top.is_some() && peers.iter().filter(|peer| name_of(peer) == top).count() > 1 {
         let what = "one name cannot serve several nodes: leave it away, prefix names us, or write own_name in [[node]]";
         return Err(ConfigError::rule("name", what));
     }

@@ -41,7 +41,7 @@ pub(super) fn become_planned(plan: &Plan<'_>, join: Option<RawFd>) -> ! {
 /// All steps, in the order of their names; `error` is where the error pipe is at any time.
 fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Stepped<Infallible> {
     join_group(join).map_err(at(Step::Cgroup))?;
-    place_descriptors(plan, error).map_err(at(Step::Descriptors))?;
+    let wait = place_descriptors(plan, error).map_err(at(Step::Descriptors))?;
     os::default_dispositions().map_err(at(Step::Signals))?;
     os::empty_mask().map_err(at(Step::Signals))?;
     own_session().map_err(at(Step::Setsid))?;
@@ -53,6 +53,7 @@ fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Stepped<Inf
     }
     change_folder(plan).map_err(at(Step::Chdir))?;
     open_files(plan).map_err(at(Step::Redirect))?;
+    wait_for_init(wait).map_err(at(Step::Init))?;
     if let Role::Worker(held) = &plan.role {
         // After it, only what programs do is sure to be allowed.
         sandbox::seal(held)?;
@@ -105,15 +106,15 @@ pub(super) fn join_group(procs: Option<RawFd>) -> Called {
     procs.map_or(Ok(()), |procs| write_all(procs, b"0"))
 }
 
-/// Descriptors 0 to n-1 are the plan's, n is the error pipe, n+1 the program where it is pinned, and nothing else is
-/// open (S-15, S-16).
-fn place_descriptors(plan: &Plan<'_>, error: &mut RawFd) -> Called {
+/// Descriptors 0 to n-1 are the plan's, n is the error pipe, n+1 the program where it is pinned, behind that the pipe
+/// of the init, whose number comes back, and nothing else is open (S-15, S-16).
+fn place_descriptors(plan: &Plan<'_>, error: &mut RawFd) -> Called<Option<RawFd>> {
     let floor = c_int::try_from(plan.descriptors.len()).map_err(|_| libc::EINVAL)?;
-    let pinned = floor.saturating_add(1);
-    let free = floor.saturating_add(2);
+    let free = floor.saturating_add(3);
     // First everything out of the way of the targets, so that no source is overwritten before its turn.
     *error = lift(*error, free)?;
     let program = plan.pinned.map(|program| lift(program.as_raw_fd(), free)).transpose()?;
+    let wait = plan.ready.map(|ready| lift(ready.wait.as_raw_fd(), free)).transpose()?;
     let mut lifted = [-1; MOST_DESCRIPTORS];
     for (place, source) in lifted.iter_mut().zip(&plan.descriptors) {
         *place = lift(source.as_raw_fd(), free)?;
@@ -122,16 +123,38 @@ fn place_descriptors(plan: &Plan<'_>, error: &mut RawFd) -> Called {
         // SAFETY: dup2 takes numbers; the copy has no close-on-exec flag, as it should be.
         check(unsafe { libc::dup2(source, target) })?;
     }
+    let mut next = floor;
+    *error = settle(*error, &mut next)?;
+    if let Some(program) = program {
+        settle(program, &mut next)?;
+    }
+    let wait = wait.map(|wait| settle(wait, &mut next)).transpose()?;
+    os::close_from(next)?;
+    Ok(wait)
+}
+
+/// A copy at the next place, which is gone with the exec.
+pub(super) fn settle(fd: RawFd, next: &mut RawFd) -> Called<RawFd> {
     // SAFETY: dup3 takes numbers.
-    *error = check(unsafe { libc::dup3(*error, floor, libc::O_CLOEXEC) })?;
-    let Some(program) = program else { return os::close_from(pinned) };
-    // SAFETY: dup3 takes numbers.
-    check(unsafe { libc::dup3(program, pinned, libc::O_CLOEXEC) })?;
-    os::close_from(free)
+    let place = check(unsafe { libc::dup3(fd, *next, libc::O_CLOEXEC) })?;
+    *next = place.saturating_add(1);
+    Ok(place)
+}
+
+/// Until the init of the process namespace has given everything up (S-35).
+fn wait_for_init(wait: Option<RawFd>) -> Called {
+    let Some(wait) = wait else { return Ok(()) };
+    let mut word = [0_u8];
+    // SAFETY: the byte is ours to be written.
+    match unsafe { libc::read(wait, word.as_mut_ptr().cast(), 1) } {
+        1 => Ok(()),
+        0 => Err(libc::ESRCH),
+        _ => Err(errno()),
+    }
 }
 
 /// The descriptor itself where it is at `floor` or above, else a copy of it that is.
-fn lift(fd: RawFd, floor: c_int) -> Called<RawFd> {
+pub(super) fn lift(fd: RawFd, floor: c_int) -> Called<RawFd> {
     if fd >= floor {
         return Ok(fd);
     }

@@ -9,14 +9,17 @@ use std::os::fd::{AsRawFd, RawFd};
 use erluv_proto::ipc::Step;
 use libc::{c_int, c_long};
 
-use super::forked::{Called, check, join_group, own_session, tell, verify};
+use super::forked::{Called, check, join_group, lift, own_session, settle, tell, verify, write_all};
 use super::os;
-use super::plan::{Held, Ids, Plan, Role};
+use super::plan::{Held, Ids, Plan, Ready, Role};
 use super::sandbox::{capabilities, close, filter};
 use super::wipe::Ranges;
 
 /// The exit status of a process that cannot be an init.
 const FAILED: c_int = 71;
+
+/// Where its end of the pipe to the worker is.
+const READY: RawFd = 1;
 
 /// What it is called in lists of processes; at most 15 bytes.
 const NAME: &std::ffi::CStr = c"erluv-init";
@@ -34,16 +37,19 @@ pub(super) const CALLS: [c_long; 6] = [
 /// Does not come back; `join` is a descriptor of `cgroup.procs` to write to first, `memory` what is wiped.
 pub(super) fn become_init(plan: &Plan<'_>, join: Option<RawFd>, memory: &Ranges) -> ! {
     let mut error = plan.error.as_raw_fd();
-    let shed = match &plan.role {
-        Role::Worker(held) => shed(plan.ids.as_ref(), held, join, &mut error),
-        Role::Half => Err(libc::EINVAL),
+    let shed = match (&plan.role, plan.ready) {
+        (Role::Worker(held), Some(ready)) => shed(plan.ids.as_ref(), held, join, &mut error, ready),
+        (Role::Worker(_) | Role::Half, _) => Err(libc::EINVAL),
     };
     // Nothing of it is used from here on, the plan among it.
-    if let Err(errno) = shed.and_then(|()| memory.wipe()).and_then(|()| close(error)) {
+    let bare = shed.and_then(|()| memory.wipe());
+    if let Err(errno) = bare.and_then(|()| close(error)).and_then(|()| write_all(READY, b"!")) {
         tell(error, Step::Init, errno);
         // SAFETY: _exit takes a number and runs nothing of this process.
         unsafe { libc::_exit(FAILED) }
     }
+    // The worker has the byte.
+    let _ = close(READY);
     loop {
         let (nothing, none) = (std::ptr::null_mut::<libc::pollfd>(), 0_usize);
         // SAFETY: there is nothing to poll, no time and no mask: it waits for ever.
@@ -51,15 +57,16 @@ pub(super) fn become_init(plan: &Plan<'_>, join: Option<RawFd>, memory: &Ranges)
     }
 }
 
-/// Gives up everything. The error pipe becomes descriptor 0, and nothing else is open.
-fn shed(ids: Option<&Ids>, held: &Held<'_>, join: Option<RawFd>, error: &mut RawFd) -> Called {
+/// Gives up everything. The error pipe becomes descriptor 0, the one to the worker [`READY`], and nothing else is open.
+fn shed(ids: Option<&Ids>, held: &Held<'_>, join: Option<RawFd>, error: &mut RawFd, ready: Ready<'_>) -> Called {
     join_group(join)?;
-    if *error != 0 {
-        // SAFETY: dup3 takes numbers.
-        check(unsafe { libc::dup3(*error, 0, libc::O_CLOEXEC) })?;
-        *error = 0;
-    }
-    os::close_from(1)?;
+    let free = READY.saturating_add(1);
+    *error = lift(*error, free)?;
+    let ready = lift(ready.tell.as_raw_fd(), free)?;
+    let mut next = 0;
+    *error = settle(*error, &mut next)?;
+    settle(ready, &mut next)?;
+    os::close_from(next)?;
     os::default_dispositions()?;
     ignore_ends()?;
     own_session()?;

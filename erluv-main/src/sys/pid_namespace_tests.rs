@@ -150,6 +150,23 @@ fn s37_init_and_worker_die_with_main() {
 }
 
 #[test]
+fn the_init_is_done_before_the_program_runs_so_that_the_shortest_life_is_told() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Auto);
+        for _ in 0..30 {
+            let started = bench.start(within(shell("exit 4")));
+            let seccomp = inits().first().map(|init| fs::read_to_string(format!("/proc/{init}/status")));
+            // It may be gone by now, like its worker.
+            if let Some(Ok(text)) = seccomp {
+                assert_eq!((field(&text, "Seccomp"), field(&text, "CapPrm")), ("2", "0000000000000000"));
+            }
+            assert_eq!(bench.end(started.id()).status, ExitStatus::Code(4));
+        }
+        bench.workers.close();
+    });
+}
+
+#[test]
 fn an_init_that_dies_takes_the_worker_with_it() {
     alone_as_root(|| {
         let mut bench = Bench::new(UseCgroup::Auto);

@@ -35,6 +35,8 @@ pub(crate) struct Plan<'a> {
     pub(super) descriptors: Vec<BorrowedFd<'a>>,
     /// The write end of the error pipe, close-on-exec.
     pub(super) error: BorrowedFd<'a>,
+    /// A pipe by which the init of the process namespace tells the worker that it is one.
+    pub(super) ready: Option<Ready<'a>>,
     pub(super) ids: Option<Ids>,
     pub(super) limits: Vec<(Resource, libc::rlimit)>,
     pub(super) umask: libc::mode_t,
@@ -118,6 +120,15 @@ impl<'a> Redirect<'a> {
     }
 }
 
+/// Both ends of a pipe, close-on-exec.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ready<'a> {
+    /// The worker's, to read from.
+    pub(super) wait: BorrowedFd<'a>,
+    /// The init's, to write to.
+    pub(super) tell: BorrowedFd<'a>,
+}
+
 /// The ids of the process.
 pub(super) struct Ids {
     pub(super) uid: libc::uid_t,
@@ -170,6 +181,7 @@ impl<'a> Plan<'a> {
             cwd: &order.cwd,
             descriptors,
             error,
+            ready: None,
             ids,
             limits,
             umask,
@@ -179,6 +191,11 @@ impl<'a> Plan<'a> {
             role,
         };
         if order.argv.is_empty() { Err(invalid()) } else { plan.checked() }
+    }
+
+    /// The same, for a worker that waits for a new init; both ends of a pipe, the one to read from first.
+    pub(crate) fn waiting(self, wait: BorrowedFd<'a>, tell: BorrowedFd<'a>) -> Self {
+        Self { ready: Some(Ready { wait, tell }), ..self }
     }
 
     /// erluv-child: an empty environment, `/` as its folder, main's ids.
@@ -199,6 +216,7 @@ impl<'a> Plan<'a> {
             cwd: c"/",
             descriptors,
             error,
+            ready: None,
             ids: None,
             limits: Vec::new(),
             umask: 0o077,

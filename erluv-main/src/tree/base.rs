@@ -12,8 +12,12 @@ use super::procfs;
 /// The subgroup that main is in: systemd puts it there, by `DelegateSubgroup=`, or it goes there itself.
 const SUBGROUP: &str = "main";
 
+/// Where systemd puts what it runs beside main, such as the check before a reload, systemd.exec(5).
+const CONTROL: &str = ".control";
+
 const CONTROLLERS: &str = "cgroup.controllers";
 const SUBTREE: &str = "cgroup.subtree_control";
+const TYPE: &str = "cgroup.type";
 const PROCESSES: &str = "cgroup.procs";
 
 /// The group below which main makes its own.
@@ -31,8 +35,7 @@ impl Base {
         let read = |path| fs::read_to_string(path).map_err(|error| TreeError::Unreadable(path, error));
         let group = procfs::own_group(&read("/proc/self/cgroup")?).ok_or(TreeError::NoMount)?;
         let mounts = read("/proc/self/mountinfo")?;
-        let parent = group.parent().filter(|_| group.ends_with(SUBGROUP));
-        let path = procfs::mounted_at(&mounts, parent.unwrap_or(&group)).ok_or(TreeError::NoMount)?;
+        let path = procfs::mounted_at(&mounts, base_of(&group)).ok_or(TreeError::NoMount)?;
         Ok(Self { path })
     }
 
@@ -49,19 +52,18 @@ impl Base {
         if !self.controllers().contains(controller) {
             return Err(format!("the host gives {} no {controller} controller", self.path.display()));
         }
-        let failed = |error: &io::Error| format!("{}: {error}", self.path.join(SUBTREE).display());
-        match hand_on(&self.path, controller) {
-            Err(error) if error.kind() == ErrorKind::ResourceBusy => {
-                // A group has processes or hands controllers on, not both.
-                self.make_way()?;
-                hand_on(&self.path, controller).map_err(|error| failed(&error))
-            }
-            handed => handed.map_err(|error| failed(&error)),
-        }
+        self.make_way()?;
+        hand_on(&self.path, controller).map_err(|error| format!("{}: {error}", self.path.join(SUBTREE).display()))
     }
 
-    /// Main leaves this group for one of its own within it, and so does the process that waits for main's start.
+    /// A group has processes or hands controllers on, not both. Some controllers it would hand on, but to threads: then
+    /// no process can be made in the groups below. So main leaves this group for one of its own within it before, and
+    /// so does the process that waits for main's start.
     fn make_way(&self) -> Result<(), String> {
+        if !self.path.join(TYPE).exists() {
+            // The root of all groups, which may do both.
+            return Ok(());
+        }
         let (main, starter) = (std::process::id(), starter());
         let (ours, others): (Vec<u32>, Vec<u32>) = processes(&self.path)
             .map_err(|error| format!("{}: {error}", self.path.join(PROCESSES).display()))?
@@ -71,6 +73,9 @@ impl Base {
             let path = self.path.display();
             return Err(format!("process {other} is in {path}, too: start main in a group of its own"));
         }
+        if ours.is_empty() {
+            return Ok(());
+        }
         let place = self.path.join(SUBGROUP);
         match make_folder(&place) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
@@ -78,6 +83,12 @@ impl Base {
         }
         .map_err(|error| format!("{}: {error}", place.display()))
     }
+}
+
+/// The group below which a process of this group would make its own: the group above a subgroup.
+fn base_of(group: &Path) -> &Path {
+    let parent = group.parent().filter(|_| group.ends_with(SUBGROUP) || group.ends_with(CONTROL));
+    parent.unwrap_or(group)
 }
 
 /// Has the groups within a group have a controller.
@@ -100,9 +111,28 @@ fn processes(group: &Path) -> io::Result<Vec<u32>> {
     Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
-/// The process that has forked main and waits for its start to be over: it runs the same program.
+/// The process that has forked main and waits for its start to be over: it has main's name. (Which program it runs only
+/// somebody with all that it may do can see.)
 fn starter() -> Option<u32> {
     let parent = std::os::unix::process::parent_id();
-    let program = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
-    (program("self").is_some() && program("self") == program(&parent.to_string())).then_some(parent)
+    let name = |pid: &str| fs::read(format!("/proc/{pid}/comm")).ok();
+    (name("self").is_some() && name("self") == name(&parent.to_string())).then_some(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_made_beside_the_subgroup_of_main() {
+        for (group, base) in [
+            ("/", "/"),
+            ("/system.slice/erluv.service", "/system.slice/erluv.service"),
+            ("/system.slice/erluv.service/main", "/system.slice/erluv.service"),
+            ("/system.slice/erluv.service/.control", "/system.slice/erluv.service"),
+            ("/domain", "/domain"),
+        ] {
+            assert_eq!(base_of(Path::new(group)), Path::new(base));
+        }
+    }
 }

@@ -3,6 +3,8 @@
 // Each test program is compiled with this module and uses what it needs of it.
 #![allow(dead_code)]
 
+pub mod exec;
+
 use erluv_tests::daemon::Daemon;
 use erluv_tests::node::Node;
 use erluv_tests::otp::Otp;

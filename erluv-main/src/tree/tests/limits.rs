@@ -75,7 +75,8 @@ fn a_worker_without_memory_is_killed_whole_and_that_is_told() {
 fn a_fork_bomb_goes_no_further_than_its_limit() {
     limited(CgroupLimits { pids_max: Some(8), ..CgroupLimits::default() }, |mut bench, limits| {
         let mark = mark(52);
-        let bomb = format!("for i in $(seq 50); do sleep {mark} & done; sleep {mark}");
+        // The inner shell cannot go on; its processes stay.
+        let bomb = format!("sh -c 'for i in $(seq 50); do sleep {mark} & done'; exec sleep {mark}");
         let mut order = shell(&bomb);
         order.sandbox = sandbox(|profile| profile.cgroup = limits);
         let started = bench.start(order);
