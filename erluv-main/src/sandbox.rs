@@ -5,9 +5,12 @@
 //!
 //! - [`host`]: what this system can do of a profile.
 //! - [`calls`]: the lists of refused system calls, and the filters made of them (Linux).
+//! - `bpf`: how such a filter is put together.
 
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "what these systems lack is named, and read no more"))]
 
+#[cfg(target_os = "linux")]
+mod bpf;
 #[cfg(target_os = "linux")]
 pub(crate) mod calls;
 pub(crate) mod host;

@@ -12,11 +12,9 @@ mod tests;
 use std::collections::BTreeMap;
 
 use libc::{c_int, c_long};
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch, sock_filter,
-};
+use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
+use super::bpf::{Answer, filter};
 use super::{CallList, Seccomp};
 use lists::{DEFAULT, Refused, STRICT};
 
@@ -24,25 +22,17 @@ use lists::{DEFAULT, Refused, STRICT};
 /// architectures from 424 on.
 const HIGHEST: u32 = 469;
 
-/// clone3(2) hides its flags from a filter. A C library that is told that there is none uses clone(2).
-const CLONE3: u32 = 435;
-
 /// The flags of clone(2) and unshare(2) that make namespaces; CLONE_NEWTIME is unshare's alone.
-const NEW_NAMESPACES: [c_int; 7] = [
-    libc::CLONE_NEWNS,
-    libc::CLONE_NEWCGROUP,
-    libc::CLONE_NEWUTS,
-    libc::CLONE_NEWIPC,
-    libc::CLONE_NEWUSER,
-    libc::CLONE_NEWPID,
-    libc::CLONE_NEWNET,
-];
+const NEW_NAMESPACES: c_int = libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET;
 
-/// personality(2), asked for what it is.
-const ASK_PERSONALITY: u64 = 0xffff_ffff;
-
-/// Offsets in `struct seccomp_data`.
-const NUMBER: u32 = 0;
+/// personality(2): that of Linux, and the question which one it is.
+const PERSONALITIES: [u32; 2] = [0, 0xffff_ffff];
 
 /// Whether there is a filter for this machine.
 pub(crate) fn exists() -> bool {
@@ -62,23 +52,16 @@ pub(crate) fn compile(
     if seccomp.list == CallList::None && !lock_personality {
         return Ok(None);
     }
-    let mut rules = refused(seccomp.list, ambient)?;
-    if lock_personality {
-        let other = |value| SeccompCondition::new(0, Length::Dword, Op::Ne, value);
-        rules.insert(libc::SYS_personality, vec![SeccompRule::new(vec![other(0)?, other(ASK_PERSONALITY)?])?]);
-    }
-    let answer = match seccomp.kill {
+    let refusal = match seccomp.kill {
         true => SeccompAction::KillProcess,
         false => SeccompAction::Errno(libc::EPERM.unsigned_abs()),
     };
-    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let listed: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)?.try_into()?;
-    let mut program = unknown_numbers();
-    if seccomp.list >= CallList::Default && !holds(ambient, lists::SYS_ADMIN) {
-        program.extend(no_such_call_if(libc::BPF_JEQ, CLONE3));
+    let mut answers = refused(seccomp.list, ambient, &refusal);
+    if lock_personality {
+        answers.insert(libc::SYS_personality, Answer::IfNoneOf(0, PERSONALITIES.to_vec(), refusal));
     }
-    program.extend(listed);
-    Ok(Some(program))
+    let numbered = answers.into_iter().filter_map(|(call, answer)| Some((u32::try_from(call).ok()?, answer)));
+    Ok(Some(filter(TargetArch::try_from(std::env::consts::ARCH)?, HIGHEST, &numbered.collect())))
 }
 
 /// A filter that allows these calls and ends the process for all others.
@@ -91,9 +74,9 @@ pub(crate) fn only(calls: &[c_long]) -> Result<BpfProgram, BackendError> {
     SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch)?.try_into()
 }
 
-/// The calls of a list, each with the ways of calling it that are refused; none means all.
-fn refused(list: CallList, ambient: u64) -> Result<BTreeMap<c_long, Vec<SeccompRule>>, BackendError> {
-    let mut rules = BTreeMap::new();
+/// The calls of a list, each with what it gets.
+fn refused(list: CallList, ambient: u64, refusal: &SeccompAction) -> BTreeMap<c_long, Answer> {
+    let mut answers = BTreeMap::new();
     let lists: &[&[Refused]] = match list {
         CallList::None => &[],
         CallList::Default => &[DEFAULT],
@@ -101,47 +84,27 @@ fn refused(list: CallList, ambient: u64) -> Result<BTreeMap<c_long, Vec<SeccompR
     };
     for Refused { calls, unless } in lists.iter().copied().flatten() {
         if !unless.is_some_and(|capability| holds(ambient, capability)) {
-            rules.extend(calls.iter().map(|call| (*call, Vec::new())));
+            answers.extend(calls.iter().map(|call| (*call, Answer::Always(refusal.clone()))));
         }
     }
     if list >= CallList::Default {
-        rules.insert(libc::SYS_ioctl, vec![ioctl(libc::TIOCSTI)?, ioctl(libc::TIOCLINUX)?]);
+        let feeding = [low_half(libc::TIOCSTI), low_half(libc::TIOCLINUX)].to_vec();
+        answers.insert(libc::SYS_ioctl, Answer::IfOneOf(1, feeding, refusal.clone()));
         if !holds(ambient, lists::SYS_ADMIN) {
-            let flag = |flag: c_int| {
-                let bit = u64::from(flag.unsigned_abs());
-                SeccompRule::new(vec![SeccompCondition::new(0, Length::Dword, Op::MaskedEq(bit), bit)?])
-            };
-            rules.insert(libc::SYS_clone, NEW_NAMESPACES.into_iter().map(flag).collect::<Result<_, _>>()?);
+            answers.insert(libc::SYS_clone, Answer::IfAny(0, NEW_NAMESPACES.cast_unsigned(), refusal.clone()));
+            // It hides its flags from a filter. A C library that is told that there is none uses clone(2).
+            let none = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+            answers.insert(libc::SYS_clone3, Answer::Always(none));
         }
     }
-    Ok(rules)
+    answers
 }
 
 fn holds(set: u64, capability: u32) -> bool {
     1_u64.checked_shl(capability).is_some_and(|bit| set & bit != 0)
 }
 
-/// The kernel looks at the low 32 bits of a request alone, and so does this (CVE-2019-7303, CVE-2023-28100).
-fn ioctl(request: libc::Ioctl) -> Result<SeccompRule, BackendError> {
-    let low = request & libc::Ioctl::from(u32::MAX);
-    SeccompRule::new(vec![SeccompCondition::new(1, Length::Dword, Op::Eq, low)?])
-}
-
-/// Before the rest, which looks at the architecture: another one's numbers are refused this way or that.
-fn unknown_numbers() -> BpfProgram {
-    let load = instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, NUMBER);
-    let mut program = vec![load];
-    program.extend(no_such_call_if(libc::BPF_JGT, HIGHEST));
-    program
-}
-
-/// ENOSYS where the loaded number compares so with `number`, else on with the next instruction.
-fn no_such_call_if(compare: u32, number: u32) -> [sock_filter; 2] {
-    let answer = u32::from(SeccompAction::Errno(libc::ENOSYS.unsigned_abs()));
-    [instruction(libc::BPF_JMP | compare | libc::BPF_K, 1, number), instruction(libc::BPF_RET | libc::BPF_K, 0, answer)]
-}
-
-/// One instruction; a comparison that fails jumps over so many.
-fn instruction(code: u32, otherwise: u8, operand: u32) -> sock_filter {
-    sock_filter { code: u16::try_from(code).unwrap_or(0), jt: 0, jf: otherwise, k: operand }
+/// The kernel looks at the low 32 bits of a request alone, and so does the filter (CVE-2019-7303, CVE-2023-28100).
+fn low_half(request: libc::Ioctl) -> u32 {
+    u32::try_from(request & libc::Ioctl::from(u32::MAX)).unwrap_or(u32::MAX)
 }

@@ -95,9 +95,10 @@ fn lock(path: &Path) -> io::Result<Option<OwnedFd>> {
     Ok(there.is_ok_and(|there| there == (held.dev(), held.ino())).then(|| folder.into()))
 }
 
-/// A folder that is closed to others.
+/// A folder that others can go through but not open: a worker may read the limits of its own group (programs that fit
+/// themselves to them do), and nobody else can lock it.
 pub(super) fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(path)
+    DirBuilder::new().mode(0o711).create(path)
 }
 
 /// A folder, for clone3(2), openat(2) and flock(2).
@@ -174,10 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn the_folders_of_groups_are_closed_to_workers() {
+    fn workers_go_through_the_folders_of_groups_and_open_none() {
         let folder = TestFolder::new("own-mode");
         let own = Own::claim(&folder.0).unwrap();
-        assert_eq!(own.path.metadata().unwrap().mode() & 0o777, 0o700);
+        assert_eq!(own.path.metadata().unwrap().mode() & 0o777, 0o711);
     }
 
     #[test]

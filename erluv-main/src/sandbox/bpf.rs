@@ -1,0 +1,251 @@
+//! Filters of system calls as search trees, seccomp(2): a program for the kernel's BPF.
+//!
+//! The crate seccompiler makes one comparison after the other. When a filter is put in force the kernel tries it with
+//! every number that there is, to know which calls it never has to ask for, and it does so for each worker that starts:
+//! with a tree that takes a tenth of the time.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{BpfProgram, SeccompAction, TargetArch, sock_filter};
+
+/// Offsets in `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const ARGUMENTS: u32 = 16;
+
+/// What a call gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    Allow,
+    /// What it says of this call, whatever its arguments.
+    Always(SeccompAction),
+    /// The same where the low 32 bits of the argument at this place are one of these values.
+    IfOneOf(u8, Vec<u32>, SeccompAction),
+    /// Where they are none of them.
+    IfNoneOf(u8, Vec<u32>, SeccompAction),
+    /// Where they have any of these bits.
+    IfAny(u8, u32, SeccompAction),
+}
+
+/// Numbers from this one on, up to the next range, get this answer.
+struct Range<'a> {
+    first: u32,
+    answer: &'a Answer,
+}
+
+/// The filter for calls by their numbers. Those of another architecture end the process, those above `highest` answer
+/// ENOSYS, those that are not named are allowed.
+pub(super) fn filter(arch: TargetArch, highest: u32, answers: &BTreeMap<u32, Answer>) -> BpfProgram {
+    let mut program = vec![
+        load(ARCHITECTURE),
+        compare(libc::BPF_JEQ, audited(arch), 1, 0),
+        answer(SeccompAction::KillProcess),
+        load(NUMBER),
+        compare(libc::BPF_JGT, highest, 0, 1),
+        answer(SeccompAction::Errno(libc::ENOSYS.unsigned_abs())),
+    ];
+    program.extend(tree(&ranges(answers)));
+    program
+}
+
+/// From 0 on, without a gap, and no two neighbours with the same answer.
+fn ranges(answers: &BTreeMap<u32, Answer>) -> Vec<Range<'_>> {
+    let mut ranges = vec![Range { first: 0, answer: &Answer::Allow }];
+    let mut next = 0;
+    for (&number, answer) in answers {
+        if number > next {
+            add(&mut ranges, next, &Answer::Allow);
+        }
+        add(&mut ranges, number, answer);
+        next = number.saturating_add(1);
+    }
+    add(&mut ranges, next, &Answer::Allow);
+    ranges
+}
+
+fn add<'a>(ranges: &mut Vec<Range<'a>>, first: u32, answer: &'a Answer) {
+    match ranges.last_mut() {
+        Some(last) if last.answer == answer => {}
+        Some(last) if last.first == first => last.answer = answer,
+        _ => ranges.push(Range { first, answer }),
+    }
+}
+
+fn tree(ranges: &[Range<'_>]) -> BpfProgram {
+    let (low, high) = ranges.split_at(ranges.len().div_euclid(2));
+    match (low, high) {
+        ([], [only]) => leaf(only.answer),
+        (_, [first, ..]) => {
+            let border = first.first;
+            let (low, high) = (tree(low), tree(high));
+            let mut program = match u8::try_from(low.len()) {
+                Ok(over) => vec![compare(libc::BPF_JGE, border, over, 0)],
+                // Further than a comparison reaches.
+                Err(_) => vec![compare(libc::BPF_JGE, border, 0, 1), jump(low.len())],
+            };
+            program.extend(low);
+            program.extend(high);
+            program
+        }
+        (_, []) => leaf(&Answer::Allow),
+    }
+}
+
+fn leaf(verdict: &Answer) -> BpfProgram {
+    let listed = |place: u8, values: &[u32], found: &SeccompAction, other: SeccompAction| {
+        let each = values.iter().flat_map(|value| [compare(libc::BPF_JEQ, *value, 0, 1), answer(found.clone())]);
+        [load_argument(place)].into_iter().chain(each).chain([answer(other)]).collect()
+    };
+    match verdict {
+        Answer::Allow => vec![answer(SeccompAction::Allow)],
+        Answer::Always(action) => vec![answer(action.clone())],
+        Answer::IfOneOf(place, values, action) => listed(*place, values, action, SeccompAction::Allow),
+        Answer::IfNoneOf(place, values, action) => listed(*place, values, &SeccompAction::Allow, action.clone()),
+        Answer::IfAny(place, bits, action) => vec![
+            load_argument(*place),
+            compare(libc::BPF_JSET, *bits, 0, 1),
+            answer(action.clone()),
+            answer(SeccompAction::Allow),
+        ],
+    }
+}
+
+/// What the kernel calls an architecture, `AUDIT_ARCH_*` of linux/audit.h: its number in ELF, 64 bits, little-endian.
+const fn audited(arch: TargetArch) -> u32 {
+    let machine = match arch {
+        TargetArch::x86_64 => 62,
+        TargetArch::aarch64 => 183,
+        TargetArch::riscv64 => 243,
+    };
+    0xc000_0000 | machine
+}
+
+/// The low half of an argument; all architectures that are known here are little-endian.
+fn load_argument(place: u8) -> sock_filter {
+    load(u32::from(place).saturating_mul(8).saturating_add(ARGUMENTS))
+}
+
+fn load(offset: u32) -> sock_filter {
+    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset)
+}
+
+fn answer(action: SeccompAction) -> sock_filter {
+    instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::from(action))
+}
+
+/// Over so many instructions where the loaded number compares so with `value`, or over so many where not.
+fn compare(how: u32, value: u32, over: u8, otherwise: u8) -> sock_filter {
+    instruction(libc::BPF_JMP | how | libc::BPF_K, over, otherwise, value)
+}
+
+/// Over so many instructions.
+fn jump(over: usize) -> sock_filter {
+    instruction(libc::BPF_JMP | libc::BPF_JA, 0, 0, u32::try_from(over).unwrap_or(u32::MAX))
+}
+
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code: u16::try_from(code).unwrap_or(0), jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DENIED: SeccompAction = SeccompAction::Errno(1);
+    const HIGHEST: u32 = 469;
+
+    /// What the kernel's machine comes to, and in how many instructions.
+    fn run(program: &[sock_filter], arch: u32, number: u32, arguments: [u64; 6]) -> (u32, usize) {
+        let mut data = [number.to_le_bytes(), arch.to_le_bytes()].concat();
+        data.extend([0; 8]);
+        data.extend(arguments.iter().flat_map(|argument| argument.to_le_bytes()));
+        let (mut at, mut loaded) = (0, 0);
+        for steps in 1.. {
+            let sock_filter { code, jt, jf, k } = program[at].clone();
+            let code = u32::from(code);
+            at += 1;
+            if code == libc::BPF_LD | libc::BPF_W | libc::BPF_ABS {
+                loaded = u32::from_le_bytes(data[k as usize..][..4].try_into().unwrap());
+            } else if code == libc::BPF_RET | libc::BPF_K {
+                return (k, steps);
+            } else if code == libc::BPF_JMP | libc::BPF_JA {
+                at += k as usize;
+            } else {
+                let holds = match code - libc::BPF_JMP {
+                    libc::BPF_JEQ => loaded == k,
+                    libc::BPF_JGT => loaded > k,
+                    libc::BPF_JGE => loaded >= k,
+                    libc::BPF_JSET => loaded & k != 0,
+                    other => panic!("{other:#x}"),
+                };
+                at += usize::from(if holds { jt } else { jf });
+            }
+        }
+        panic!("a program without an end")
+    }
+
+    fn ours(answers: &BTreeMap<u32, Answer>, number: u32, arguments: [u64; 6]) -> SeccompAction {
+        let program = filter(TargetArch::x86_64, HIGHEST, answers);
+        let (value, _) = run(&program, audited(TargetArch::x86_64), number, arguments);
+        let all = [SeccompAction::Allow, DENIED, SeccompAction::Errno(38), SeccompAction::KillProcess];
+        all.into_iter().find(|action| u32::from(action.clone()) == value).unwrap()
+    }
+
+    #[test]
+    fn each_number_gets_its_answer_and_no_other() {
+        for step in [1, 2, 3, 7, 50] {
+            let answers = (0..=HIGHEST).step_by(step).map(|number| (number, Answer::Always(DENIED))).collect();
+            for number in 0..=HIGHEST {
+                let wanted = if (number as usize).is_multiple_of(step) { DENIED } else { SeccompAction::Allow };
+                assert_eq!(ours(&answers, number, [0; 6]), wanted, "{number}, each {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_program_jumps_further_than_a_comparison_can() {
+        let values = (0..100).collect::<Vec<_>>();
+        let answers =
+            (0..40).map(|number| (number, Answer::IfOneOf(0, values.clone(), DENIED))).collect::<BTreeMap<_, _>>();
+        for number in 0..50 {
+            let wanted = if number < 40 { DENIED } else { SeccompAction::Allow };
+            assert_eq!(ours(&answers, number, [99, 0, 0, 0, 0, 0]), wanted, "{number}");
+        }
+    }
+
+    #[test]
+    fn another_architecture_and_unknown_numbers_are_refused_before_anything_else() {
+        let program = filter(TargetArch::x86_64, HIGHEST, &BTreeMap::new());
+        let kill = u32::from(SeccompAction::KillProcess);
+        assert_eq!(run(&program, 0x4000_0003, 1, [0; 6]).0, kill, "i386");
+        assert_eq!(ours(&BTreeMap::new(), HIGHEST, [0; 6]), SeccompAction::Allow);
+        for number in [HIGHEST + 1, 0x4000_0000, u32::MAX] {
+            assert_eq!(ours(&BTreeMap::new(), number, [0; 6]), SeccompAction::Errno(38), "{number:#x}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_looked_at_by_their_low_half() {
+        let high = 1 << 32;
+        let at = |answer: Answer, value| ours(&BTreeMap::from([(16, answer)]), 16, [0, value, 0, 0, 0, 0]);
+        let one_of = || Answer::IfOneOf(1, vec![7, 9], DENIED);
+        assert_eq!([7, 9, 7 | high].map(|value| at(one_of(), value)), [const { DENIED }; 3]);
+        assert_eq!([0, 8, high].map(|value| at(one_of(), value)), [const { SeccompAction::Allow }; 3]);
+        let none_of = || Answer::IfNoneOf(1, vec![0, 0xffff_ffff], DENIED);
+        assert_eq!([1, 0xffff_fffe].map(|value| at(none_of(), value)), [const { DENIED }; 2]);
+        assert_eq!([0, 0xffff_ffff, high].map(|value| at(none_of(), value)), [const { SeccompAction::Allow }; 3]);
+        let any = || Answer::IfAny(1, 0b110, DENIED);
+        assert_eq!([2, 4, 7, 6 | high].map(|value| at(any(), value)), [const { DENIED }; 4]);
+        assert_eq!([0, 1, 8, high].map(|value| at(any(), value)), [const { SeccompAction::Allow }; 4]);
+    }
+
+    #[test]
+    fn neighbours_with_one_answer_are_one_range_and_the_tree_is_shallow() {
+        let answers = (10..200).map(|number| (number, Answer::Always(DENIED))).collect();
+        assert_eq!(ranges(&answers).len(), 3);
+        let answers = (0..300).step_by(3).map(|number| (number, Answer::Always(DENIED))).collect();
+        let program = filter(TargetArch::x86_64, HIGHEST, &answers);
+        let most = (0..HIGHEST).map(|number| run(&program, audited(TargetArch::x86_64), number, [0; 6]).1).max();
+        assert!(most < Some(16), "{most:?}");
+    }
+}
