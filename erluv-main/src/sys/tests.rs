@@ -418,14 +418,19 @@ fn s37_a_worker_whose_main_is_gone_already_does_not_start() {
 }
 
 #[test]
-fn where_clone3_is_missing_the_process_moves_into_its_group_itself() {
+fn where_clone3_is_missing_the_process_moves_into_its_group_and_resets_its_signals_itself() {
     alone_as_root(|| {
+        // SAFETY: to ignore a signal runs no code.
+        unsafe { signal(Signal::SIGUSR1, SigHandler::SigIgn) }.unwrap();
         let mut trees = crate::tree::Trees::open(UseCgroup::Required).unwrap();
         let (node, worker) = (crate::workers::bench::NODE, erluv_proto::ids::WorkerId(5));
         let folder = trees.make(node, worker, &crate::workers::bench::sandbox(|_| {}).profile).unwrap().unwrap();
         match os::fork(Some(folder.as_fd())).unwrap() {
-            Forked::Child(Born { join, .. }) => {
+            Forked::Child(Born { join, signals }) => {
                 forked::join_group(join).unwrap();
+                os::default_dispositions(signals).unwrap();
+                let own = fs::read_to_string("/proc/self/status").unwrap();
+                assert_eq!([field(&own, "SigIgn"), field(&own, "SigCgt")], ["0000000000000000"; 2]);
                 let own = fs::read_to_string("/proc/self/cgroup").unwrap();
                 let there = own
                     .lines()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use erluv_proto::ids::WorkerId;
 use erluv_proto::ipc::{ExitStatus, Step};
 
-use super::bench::{Bench, NODE, alive, mark, order, shell};
+use super::bench::{Bench, NODE, alive, descriptors, mark, order, shell};
 use erluv_proto::ipc::SIGNALS;
 
 use super::Report;
@@ -53,6 +53,22 @@ fn a_worker_streams_both_ways_and_its_end_is_told_after_its_program() {
             assert!(bench.workers.is_empty(NODE));
             bench.workers.close();
         }
+    });
+}
+
+#[test]
+fn a_worker_that_lives_costs_main_no_descriptor() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Auto);
+        // With the first, what all share is there: the group of the node.
+        bench.start(order(&["/bin/sleep", "1000"]));
+        let own = || descriptors(i32::try_from(std::process::id()).unwrap()).len();
+        let before = own();
+        for _ in 0..5 {
+            bench.start(order(&["/bin/sleep", "1000"]));
+        }
+        assert_eq!(own(), before);
+        bench.workers.close();
     });
 }
 
