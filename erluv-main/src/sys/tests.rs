@@ -422,7 +422,7 @@ fn where_clone3_is_missing_the_process_moves_into_its_group_itself() {
     alone_as_root(|| {
         let mut trees = crate::tree::Trees::open(UseCgroup::Required).unwrap();
         let (node, worker) = (crate::workers::bench::NODE, erluv_proto::ids::WorkerId(5));
-        let folder = trees.make(node, worker, &crate::workers::bench::sandbox(|_| {}).profile).unwrap().unwrap();
+        let folder = trees.make(node, worker, &crate::workers::bench::sandbox(|_| {}).profile, true).unwrap().unwrap();
         match os::fork(Some(folder.as_fd())).unwrap() {
             Forked::Child { join } => {
                 forked::join_group(join).unwrap();
