@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use erluv_proto::ipc::Step;
 use nix::unistd::{Gid, Uid, fchown};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::order::{Identity, Input, Order, Output};
@@ -81,8 +81,9 @@ pub(crate) fn launch_within(
     init: Option<&Process>,
 ) -> Result<Forked, Unlaunched> {
     let at = |step| move |error: io::Error| (step, error.raw_os_error().unwrap_or(libc::EIO));
-    let (answer, error) = pipe().map_err(at(Step::Pipe))?;
-    unblock(&answer).map_err(at(Step::Pipe))?;
+    // Nobody waits at either end: what is said there is one short write into an empty pipe.
+    let (answer, error) =
+        pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|errno| at(Step::Pipe)(errno.into()))?;
     let pair = order.terminal.as_ref().map(|wanted| terminal::open(wanted, order.identity.as_ref()));
     let Streams { ends, stdin, stdout, stderr, slave } =
         Streams::open(order, pair.transpose().map_err(at(Step::Terminal))?).map_err(at(Step::Pipe))?;
@@ -208,8 +209,8 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(pipe_with(PipeFlags::CLOEXEC)?)
 }
 
-/// This end only: the other end of a pipe has flags of its own, and a worker expects to be blocked.
+/// This end only, which is new and has no other flag that can be changed: the other end of a pipe has flags of its own,
+/// and a worker expects to be blocked.
 pub(crate) fn unblock(end: &OwnedFd) -> io::Result<()> {
-    let flags = fcntl_getfl(end)?;
-    Ok(fcntl_setfl(end, flags | OFlags::NONBLOCK)?)
+    Ok(fcntl_setfl(end, OFlags::NONBLOCK)?)
 }

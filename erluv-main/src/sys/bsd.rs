@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use libc::c_int;
 
 use super::forked::{Called, check};
-use super::{Forked, Plan, Process, cvt};
+use super::{Born, EVERY_SIGNAL, Forked, Plan, Process, cvt};
 
 /// Whether no_new_privs exists here: FreeBSD 14 has it as a procctl(2).
 pub(crate) const CAN_FORBID_NEW_PRIVILEGES: bool = cfg!(target_os = "freebsd");
@@ -20,7 +20,7 @@ pub(super) fn fork_into(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
     debug_assert!(cgroup.is_none(), "no control groups on this system");
     // SAFETY: this process has one thread, so nothing that the child needs is held by another.
     match cvt(unsafe { libc::fork() })? {
-        0 => Ok(Forked::Child { join: None }),
+        0 => Ok(Forked::Child(Born { join: None, signals: EVERY_SIGNAL })),
         pid => Ok(Forked::Parent(Process { pid })),
     }
 }
@@ -30,7 +30,8 @@ pub(super) fn send_signal(process: &Process, signal: c_int) -> io::Result<()> {
     cvt(unsafe { libc::kill(process.pid, signal) }).map(|_| ())
 }
 
-pub(super) fn default_dispositions() -> Called {
+/// All of them, whichever are asked for.
+pub(super) fn default_dispositions(_: u64) -> Called {
     // SAFETY: all bytes zero are a valid sigaction: SIG_DFL, no flags, an empty mask.
     let default = unsafe { std::mem::zeroed::<libc::sigaction>() };
     for signal in 1..=LAST_SIGNAL {

@@ -13,7 +13,7 @@ use libc::c_int;
 
 use super::plan::{Held, Ids, MOST_DESCRIPTORS, Plan, Role};
 use super::sandbox::capabilities;
-use super::{os, sandbox};
+use super::{Born, os, sandbox};
 
 /// The exit status of a process that never came to its exec (EX_OSERR).
 const FAILED: c_int = 71;
@@ -24,13 +24,13 @@ pub(super) type Called<T = ()> = Result<T, c_int>;
 /// A step, or its name and errno.
 pub(super) type Stepped<T = ()> = Result<T, (Step, c_int)>;
 
-/// Becomes what the plan says; `join` is a descriptor of `cgroup.procs` to write to first.
-pub(super) fn become_planned(plan: &Plan<'_>, join: Option<RawFd>) -> ! {
+/// Becomes what the plan says.
+pub(super) fn become_planned(plan: &Plan<'_>, born: Born) -> ! {
     #[cfg(test)]
     #[cfg(target_os = "linux")]
     super::guard::forbid_allocation();
     let mut error = plan.error.as_raw_fd();
-    match steps(plan, join, &mut error) {
+    match steps(plan, born, &mut error) {
         Ok(never) => match never {},
         Err((step, errno)) => tell(error, step, errno),
     }
@@ -39,10 +39,10 @@ pub(super) fn become_planned(plan: &Plan<'_>, join: Option<RawFd>) -> ! {
 }
 
 /// All steps, in the order of their names; `error` is where the error pipe is at any time.
-fn steps(plan: &Plan<'_>, join: Option<RawFd>, error: &mut RawFd) -> Stepped<Infallible> {
-    join_group(join).map_err(at(Step::Cgroup))?;
+fn steps(plan: &Plan<'_>, born: Born, error: &mut RawFd) -> Stepped<Infallible> {
+    join_group(born.join).map_err(at(Step::Cgroup))?;
     let wait = place_descriptors(plan, error).map_err(at(Step::Descriptors))?;
-    os::default_dispositions().map_err(at(Step::Signals))?;
+    os::default_dispositions(born.signals).map_err(at(Step::Signals))?;
     os::empty_mask().map_err(at(Step::Signals))?;
     own_session().map_err(at(Step::Setsid))?;
     take_terminal(plan.terminal).map_err(at(Step::Terminal))?;
@@ -74,7 +74,7 @@ fn become_worker(plan: &Plan<'_>, held: &Held<'_>, error: RawFd) -> Stepped {
     sandbox::prioritize(held, &ahead)?;
     let profile = &held.sandbox.profile;
     if let Some(ids) = &plan.ids {
-        capabilities::bound(profile.bounding).map_err(at(Step::Capabilities))?;
+        capabilities::bound_from(held.bounding, profile.bounding).map_err(at(Step::Capabilities))?;
         capabilities::keep_over_drop(profile, ids.uid).map_err(at(Step::Capabilities))?;
         os::set_groups(&ids.groups).map_err(at(Step::Setgroups))?;
         os::set_gids(ids.gid).map_err(at(Step::Setgid))?;

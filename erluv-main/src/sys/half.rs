@@ -30,6 +30,9 @@ pub(crate) fn spawn_half(path: &CStr, argv: &[CString], fds: &[(BorrowedFd<'_>, 
     let (mut answer, error) = io::pipe()?;
     let plan = Plan::half(path, argv, descriptors, error.as_fd())?;
     let process = spawn(&plan, None)?;
+    // Whoever holds it hears of its end only after it was reaped.
+    #[cfg(target_os = "linux")]
+    let process = Process { pidfd: super::os::open_pidfd(process.pid).ok(), ..process };
     drop(plan);
     drop(error);
     let mut said = Vec::new();

@@ -10,10 +10,10 @@ use erluv_proto::ipc::Step;
 use libc::{c_int, c_long};
 
 use super::forked::{Called, check, join_group, lift, own_session, settle, tell, verify, write_all};
-use super::os;
 use super::plan::{Held, Ids, Plan, Ready, Role};
 use super::sandbox::{capabilities, close, filter};
 use super::wipe::Ranges;
+use super::{Born, os};
 
 /// The exit status of a process that cannot be an init.
 const FAILED: c_int = 71;
@@ -34,13 +34,13 @@ pub(super) const CALLS: [c_long; 6] = [
     libc::SYS_exit_group,
 ];
 
-/// Does not come back; `join` is a descriptor of `cgroup.procs` to write to first, `memory` what is wiped.
-pub(super) fn become_init(plan: &Plan<'_>, join: Option<RawFd>, memory: &Ranges) -> ! {
+/// Does not come back; `memory` is what is wiped.
+pub(super) fn become_init(plan: &Plan<'_>, born: Born, memory: &Ranges) -> ! {
     #[cfg(test)]
     super::guard::forbid_allocation();
     let mut error = plan.error.as_raw_fd();
     let shed = match (&plan.role, plan.ready) {
-        (Role::Worker(held), Some(ready)) => shed(plan.ids.as_ref(), held, join, &mut error, ready),
+        (Role::Worker(held), Some(ready)) => shed(plan.ids.as_ref(), held, born, &mut error, ready),
         (Role::Worker(_) | Role::Half, _) => Err(libc::EINVAL),
     };
     // Nothing of it is used from here on, the plan among it.
@@ -60,8 +60,8 @@ pub(super) fn become_init(plan: &Plan<'_>, join: Option<RawFd>, memory: &Ranges)
 }
 
 /// Gives up everything. The error pipe becomes descriptor 0, the one to the worker [`READY`], and nothing else is open.
-fn shed(ids: Option<&Ids>, held: &Held<'_>, join: Option<RawFd>, error: &mut RawFd, ready: Ready<'_>) -> Called {
-    join_group(join)?;
+fn shed(ids: Option<&Ids>, held: &Held<'_>, born: Born, error: &mut RawFd, ready: Ready<'_>) -> Called {
+    join_group(born.join)?;
     let free = READY.saturating_add(1);
     *error = lift(*error, free)?;
     let ready = lift(ready.tell.as_raw_fd(), free)?;
@@ -69,7 +69,7 @@ fn shed(ids: Option<&Ids>, held: &Held<'_>, join: Option<RawFd>, error: &mut Raw
     *error = settle(*error, &mut next)?;
     settle(ready, &mut next)?;
     os::close_from(next)?;
-    os::default_dispositions()?;
+    os::default_dispositions(born.signals)?;
     ignore_ends()?;
     own_session()?;
     // SAFETY: the path ends with NUL.
@@ -77,7 +77,7 @@ fn shed(ids: Option<&Ids>, held: &Held<'_>, join: Option<RawFd>, error: &mut Raw
     // SAFETY: the name ends with NUL.
     check(unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) })?;
     if let Some(ids) = ids {
-        capabilities::bound(0)?;
+        capabilities::bound_from(held.bounding, 0)?;
         os::set_groups(&ids.groups)?;
         os::set_gids(ids.gid)?;
         os::set_uids(ids.uid)?;

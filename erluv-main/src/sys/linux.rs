@@ -1,20 +1,24 @@
-//! Linux: clone3, pidfds, and ids by system calls of their own (glibc's wrappers take locks, and change
+//! Linux: clone3, pidfds, signals, and ids by system calls of their own (glibc's wrappers take locks, and change
 //! the ids of all threads).
 
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 use libc::{c_int, c_long};
 
 use super::forked::{Called, check, errno};
-use super::{Forked, Plan, Process, cvt};
+use super::{Born, EVERY_SIGNAL, Forked, Plan, Process, cvt};
 
 /// Whether no_new_privs exists here.
 pub(crate) const CAN_FORBID_NEW_PRIVILEGES: bool = true;
 
 /// clone3(2): the new process is in this control group from its first instruction (Linux 5.7).
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// clone3(2): handlers are gone in the new process, what is ignored stays so (Linux 5.5).
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
 /// Real-time signals included.
 const LAST_SIGNAL: c_int = 64;
@@ -31,7 +35,7 @@ use libc::{SYS_setgroups32 as SYS_setgroups, SYS_setresgid32 as SYS_setresgid, S
 /// Makes a process. In the new one, `join` is set where it has to move into the control group by itself.
 pub(super) fn fork_into(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
     super::pid_namespace::come_home()?;
-    match clone3(cgroup, 0) {
+    match clone3_cleared(cgroup, 0) {
         // Before Linux 5.3, or hidden by a container's seccomp filter.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => fork(cgroup),
         answer => answer,
@@ -41,15 +45,25 @@ pub(super) fn fork_into(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
 /// Makes the first process of a new process namespace, which needs CAP_SYS_ADMIN.
 pub(super) fn fork_init(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
     super::pid_namespace::come_home()?;
-    clone3(cgroup, libc::CLONE_NEWPID)
+    clone3_cleared(cgroup, libc::CLONE_NEWPID)
 }
 
-fn clone3(cgroup: Option<BorrowedFd<'_>>, namespaces: c_int) -> io::Result<Forked> {
-    let mut pidfd: c_int = -1;
+/// By one call in place of one for each signal, but for those that this process ignores, where the kernel can do it.
+fn clone3_cleared(cgroup: Option<BorrowedFd<'_>>, namespaces: c_int) -> io::Result<Forked> {
+    let ignored = ignored();
+    match clone3(cgroup, namespaces, CLONE_CLEAR_SIGHAND, ignored) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => clone3(cgroup, namespaces, 0, EVERY_SIGNAL),
+        answer => answer,
+    }
+}
+
+/// No pidfd: each would be a descriptor for as long as the process lives, copied and closed by every later fork, and the
+/// number of a child is its own until it is reaped.
+fn clone3(cgroup: Option<BorrowedFd<'_>>, namespaces: c_int, clear: u64, signals: u64) -> io::Result<Forked> {
     let number = |flag: c_int| u64::try_from(flag).unwrap_or(0);
     let mut args = libc::clone_args {
-        flags: number(libc::CLONE_PIDFD | namespaces),
-        pidfd: (&raw mut pidfd).expose_provenance() as u64,
+        flags: number(namespaces) | clear,
+        pidfd: 0,
         child_tid: 0,
         parent_tid: 0,
         exit_signal: number(libc::SIGCHLD),
@@ -64,15 +78,13 @@ fn clone3(cgroup: Option<BorrowedFd<'_>>, namespaces: c_int) -> io::Result<Forke
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = number(fd.as_raw_fd());
     }
-    // SAFETY: without CLONE_VM and with no stack this is a fork; the arguments are whole, and the pidfd has its place.
+    // SAFETY: without CLONE_VM and with no stack this is a fork; the arguments are whole.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match result {
-        0 => Ok(Forked::Child { join: None }),
+        0 => Ok(Forked::Child(Born { join: None, signals })),
         1.. => {
             let pid = i32::try_from(result).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
-            // SAFETY: the kernel has just made this descriptor for us; it is close-on-exec.
-            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Forked::Parent(Process { pid, pidfd: Some(pidfd) }))
+            Ok(Forked::Parent(Process { pid, pidfd: None }))
         }
         _ => Err(io::Error::last_os_error()),
     }
@@ -86,9 +98,9 @@ pub(super) fn fork(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
             let join = procs.as_ref().map(|procs| procs.as_raw_fd());
             // Stays open until the child's own closing of all that it does not need.
             std::mem::forget(procs);
-            Ok(Forked::Child { join })
+            Ok(Forked::Child(Born { join, signals: EVERY_SIGNAL }))
         }
-        pid => Ok(Forked::Parent(Process { pid, pidfd: open_pidfd(pid).ok() })),
+        pid => Ok(Forked::Parent(Process { pid, pidfd: None })),
     }
 }
 
@@ -101,7 +113,7 @@ fn open_at(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
 }
 
 /// The pidfd (close-on-exec by itself) of a child that is not reaped yet, so the number is still its own.
-fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
+pub(super) fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes numbers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, c_long::from(pid), 0) };
     let fd = RawFd::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW)).and_then(cvt)?;
@@ -123,14 +135,40 @@ pub(super) fn send_signal(process: &Process, signal: c_int) -> io::Result<()> {
     }
 }
 
-/// Every disposition, those included that glibc keeps for itself and its sigaction(3) refuses.
-pub(super) fn default_dispositions() -> Called {
-    // The kernel's struct, whose fields' order differs between processors: all zero is SIG_DFL, no flags, empty mask.
-    let default = [0_u64; 8];
-    for signal in 1..=LAST_SIGNAL {
+/// The signals that this process ignores, those included that glibc keeps for itself: a bit for each, the first for
+/// signal 1. Looked up before the first fork and kept: nothing in main ignores another after its start.
+fn ignored() -> u64 {
+    static IGNORED: OnceLock<u64> = OnceLock::new();
+    // Where one cannot be looked up it counts as ignored.
+    *IGNORED
+        .get_or_init(|| (1..=LAST_SIGNAL).filter(|signal| is_ignored(*signal)).map(bit).fold(0, |set, bit| set | bit))
+}
+
+/// One of a set of signals.
+fn bit(signal: c_int) -> u64 {
+    u32::try_from(signal.saturating_sub(1)).ok().and_then(|shift| 1_u64.checked_shl(shift)).unwrap_or(0)
+}
+
+/// At least as long as the kernel's struct, whose order of fields differs between processors: the handler is one of the
+/// first two words, and all zero is SIG_DFL, no flags, empty mask.
+type Action = [usize; 16];
+
+fn is_ignored(signal: c_int) -> bool {
+    let (mut action, nothing): (Action, _) = ([0; 16], std::ptr::null::<usize>());
+    let place = action.as_mut_ptr();
+    // SAFETY: no new disposition is given; the place is as long as any processor's struct; the mask has 8 bytes.
+    let result = unsafe { libc::syscall(libc::SYS_rt_sigaction, c_long::from(signal), nothing, place, 8_usize) };
+    // The flag of the same number in the other word means a call too many, and no more.
+    result != 0 || action.iter().take(2).any(|word| *word == libc::SIG_IGN)
+}
+
+/// The dispositions of these signals, those included that glibc keeps for itself and its sigaction(3) refuses.
+pub(super) fn default_dispositions(signals: u64) -> Called {
+    let default: Action = [0; 16];
+    for signal in (1..=LAST_SIGNAL).filter(|signal| signals & bit(*signal) != 0) {
         let signal_number = c_long::from(signal);
-        let nothing = std::ptr::null_mut::<u64>();
-        // SAFETY: the struct is as long as any processor's; the old disposition is not asked for; the mask has 8 bytes.
+        let nothing = std::ptr::null_mut::<usize>();
+        // SAFETY: the struct is at least as long as any processor's; the old disposition is not asked for; the mask has 8 bytes.
         let result =
             unsafe { libc::syscall(libc::SYS_rt_sigaction, signal_number, default.as_ptr(), nothing, 8_usize) };
         if result != 0 && signal != libc::SIGKILL && signal != libc::SIGSTOP {

@@ -83,7 +83,7 @@ pub(crate) use sandbox::{Prepared, can_unshare, host};
 pub(crate) struct Process {
     /// Its number, valid until it is reaped.
     pub(crate) pid: i32,
-    /// Its pidfd, close-on-exec.
+    /// Its pidfd, close-on-exec, where it may be signalled after it was reaped: erluv-child's ([`half`]).
     #[cfg(target_os = "linux")]
     pub(crate) pidfd: Option<OwnedFd>,
 }
@@ -110,11 +110,20 @@ pub(crate) struct Reaped {
 /// What a fork is to each of the two that come back from it.
 enum Forked {
     Parent(Process),
-    /// In the new process; a descriptor of `cgroup.procs` where it has to move there by itself.
-    Child {
-        join: Option<RawFd>,
-    },
+    Child(Born),
 }
+
+/// What the fork has left to the new process to do.
+#[derive(Debug, Clone, Copy)]
+struct Born {
+    /// A descriptor of `cgroup.procs`, where it has to move there by itself.
+    join: Option<RawFd>,
+    /// The signals whose dispositions may not be the default: a bit for each, the first for signal 1.
+    signals: u64,
+}
+
+/// As a set of signals.
+const EVERY_SIGNAL: u64 = u64::MAX;
 
 /// Makes a process that becomes what the plan says, on Linux within a control group from its first instruction.
 ///
@@ -128,7 +137,7 @@ pub(crate) fn spawn(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Resu
     debug_assert!(os::is_single_threaded(), "another thread may hold a lock that the forked process waits for");
     let blocked = Blocked::all()?;
     match os::fork_into(cgroup)? {
-        Forked::Child { join } => forked::become_planned(plan, join),
+        Forked::Child(born) => forked::become_planned(plan, born),
         Forked::Parent(process) => {
             drop(blocked);
             Ok(process)
@@ -144,7 +153,7 @@ pub(crate) fn spawn(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Resu
 pub(crate) fn try_fork_into(cgroup: BorrowedFd<'_>) -> io::Result<()> {
     match os::fork_into(Some(cgroup))? {
         // SAFETY: _exit takes a number and runs nothing of this process.
-        Forked::Child { join } => unsafe { libc::_exit(forked::join_group(join).err().unwrap_or(0)) },
+        Forked::Child(born) => unsafe { libc::_exit(forked::join_group(born.join).err().unwrap_or(0)) },
         Forked::Parent(process) => loop {
             match reap(Some(process.pid)).map(|reaped| reaped.status) {
                 Some(ExitStatus::Code(0)) => return Ok(()),

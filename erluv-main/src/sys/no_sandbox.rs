@@ -55,7 +55,11 @@ pub(super) mod capabilities {
     use crate::sandbox::Profile;
     use crate::sys::forked::Called;
 
-    pub(in crate::sys) fn bound(_: u64) -> Called {
+    pub(in crate::sys) fn bounding() -> u64 {
+        0
+    }
+
+    pub(in crate::sys) fn bound_from(_: u64, _: u64) -> Called {
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //! ([`super::init`]).
 //!
 //! Main forks the init into a new namespace and then, with its own children-to-be set there for a moment, the worker:
-//! so that one is main's own child, with its pidfd, its status and what it used.
+//! so that one is main's own child, with its status and what it used.
 
 use std::fs::{self, File};
 use std::io;
@@ -25,7 +25,7 @@ pub(crate) fn spawn_init(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> io:
     let memory = Ranges::own()?;
     let blocked = Blocked::all()?;
     match os::fork_init(cgroup)? {
-        Forked::Child { join } => become_init(plan, join, &memory),
+        Forked::Child(born) => become_init(plan, born, &memory),
         Forked::Parent(process) => {
             drop(blocked);
             Ok(process)
@@ -36,12 +36,11 @@ pub(crate) fn spawn_init(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> io:
 /// As [`spawn`], in the namespace of an init. Main itself stays where it is.
 ///
 /// # Errors
-/// Those of setns(2) and of [`spawn`], `ENOMEM` where the init has ended. When main's children-to-be cannot be set
+/// Those of pidfd_open(2), setns(2) and [`spawn`], `ENOMEM` where the init has ended. When main's children-to-be cannot be set
 /// back, everything that forks fails from then on.
 pub(crate) fn spawn_within(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>, init: &Process) -> io::Result<Process> {
-    let Some(there) = &init.pidfd else { return Err(io::ErrorKind::Unsupported.into()) };
-    let home = home()?;
-    set_children(there)?;
+    let (there, home) = (os::open_pidfd(init.pid)?, home()?);
+    set_children(&there)?;
     let made = spawn(plan, cgroup);
     if let Err(error) = set_children(&home) {
         ASTRAY.store(true, Ordering::Relaxed);

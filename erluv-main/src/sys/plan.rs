@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
 
+use super::sandbox::capabilities;
 #[cfg(target_os = "linux")]
 use super::sandbox::namespaces::Maps;
 use crate::order::{Identity, Input, Order, Output, Rlimit};
@@ -62,6 +63,8 @@ pub(super) struct Held<'a> {
     /// The process that it dies with.
     pub(super) main: libc::pid_t,
     pub(super) sandbox: &'a Sandbox,
+    /// The capabilities that main's bounding set has at most.
+    pub(super) bounding: u64,
     /// Its ids, as a user namespace is told of them.
     #[cfg(target_os = "linux")]
     pub(super) maps: Maps,
@@ -73,6 +76,7 @@ impl<'a> Held<'a> {
         Ok(Self {
             main,
             sandbox: &order.sandbox,
+            bounding: capabilities::bounding(),
             #[cfg(target_os = "linux")]
             maps: Maps::of(order.identity.as_ref()),
         })

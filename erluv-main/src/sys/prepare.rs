@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::forked::{Called, check};
 use super::plan::Resource;
-use super::{cvt, os};
+use super::{EVERY_SIGNAL, cvt, os};
 
 /// The only name in main's environment from then on.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -119,7 +119,7 @@ fn forbid_cores() -> io::Result<()> {
     cvt(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) }).map(|_| ())
 }
 
-/// Each worker costs main a pidfd, and up to four more while it is launched.
+/// A worker that lives costs main none; while it is launched, up to six.
 fn raise_descriptors() -> io::Result<(u64, u64)> {
     let before = read_limit(libc::RLIMIT_NOFILE)?;
     let raised = libc::rlimit { rlim_cur: before.rlim_max, rlim_max: before.rlim_max };
@@ -155,7 +155,7 @@ fn numbers(limit: libc::rlimit) -> (u64, u64) {
 /// An ignored SIGCHLD would take the ends of the workers from us. SIGPIPE alone is ignored: writing to a pipe that
 /// nobody reads is an error like any other.
 fn reset_signals() -> Called {
-    os::default_dispositions()?;
+    os::default_dispositions(EVERY_SIGNAL)?;
     // SAFETY: all bytes zero are a valid sigaction.
     let mut action = unsafe { std::mem::zeroed::<libc::sigaction>() };
     action.sa_sigaction = libc::SIG_IGN;

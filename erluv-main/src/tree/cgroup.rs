@@ -175,8 +175,11 @@ impl Hierarchy {
         open_folder(&self.worker_path(node, worker)?)
     }
 
-    /// The file counts for groups within this one, too.
+    /// The file counts for groups within this one, too. It is there where the controller was handed down.
     pub(super) fn was_out_of_memory(&self, node: NodeIndex, worker: WorkerId) -> bool {
+        if !matches!(self.controllers.get("memory"), Some(Ok(()))) {
+            return false;
+        }
         let path = self.worker_path(node, worker);
         let events = path.and_then(|path| fs::read_to_string(path.join("memory.events")));
         events.is_ok_and(|events| procfs::has_oom_kill(&events))

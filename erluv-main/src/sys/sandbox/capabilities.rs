@@ -1,6 +1,8 @@
 //! Capabilities on the way from main's privileges to a worker's, capabilities(7). A worker has none, unless its profile
 //! names some: these stay with it and with what it executes (ambient). Sets are given as a bit for each number.
 
+use std::sync::OnceLock;
+
 use libc::{c_int, c_long};
 
 use crate::sandbox::Profile;
@@ -34,16 +36,38 @@ fn has(set: u64, capability: u32) -> bool {
     1_u64.checked_shl(capability).is_some_and(|bit| set & bit != 0)
 }
 
+/// The bounding set of this process as it was when this was first asked, before the first worker. A process and those
+/// that it forks can only take more out of it, but for those that make a user namespace: that one's is full.
+pub(in crate::sys) fn bounding() -> u64 {
+    static BOUNDING: OnceLock<u64> = OnceLock::new();
+    let look = |capability| c_int::try_from(capability).map_err(|_| libc::EINVAL).and_then(read_bounding);
+    // Behind the last one that this kernel has there is none; what cannot be looked up counts as there.
+    let numbers = || (0..MOST).map_while(|capability| (look(capability) != Err(libc::EINVAL)).then_some(capability));
+    let there = |capability: &u32| look(*capability) != Ok(0);
+    let bit = |capability| 1_u64.checked_shl(capability).unwrap_or(0);
+    *BOUNDING.get_or_init(|| numbers().filter(there).map(bit).fold(0, |set, bit| set | bit))
+}
+
+fn read_bounding(capability: c_int) -> Called<c_int> {
+    control(libc::PR_CAPBSET_READ, capability, 0)
+}
+
 /// Takes every other capability out of the bounding set, so that no program that is executed can bring one back (S-12).
+/// For processes in a user namespace of their own, too.
 pub(in crate::sys) fn bound(keep: u64) -> Called {
-    for capability in (0..MOST).filter(|capability| !has(keep, *capability)) {
+    bound_from(u64::MAX, keep)
+}
+
+/// As [`bound`], where the set is known to be no more than `had`.
+pub(in crate::sys) fn bound_from(had: u64, keep: u64) -> Called {
+    for capability in (0..MOST).filter(|capability| has(had, *capability) && !has(keep, *capability)) {
         let number = c_int::try_from(capability).map_err(|_| libc::EINVAL)?;
         match control(libc::PR_CAPBSET_DROP, number, 0) {
             Ok(_) => {}
             // Behind the last one that this kernel has.
             Err(libc::EINVAL) => return Ok(()),
             // Without CAP_SETPCAP: fine where there is nothing to drop.
-            Err(errno) => match control(libc::PR_CAPBSET_READ, number, 0) {
+            Err(errno) => match read_bounding(number) {
                 Ok(0) => {}
                 Ok(_) | Err(_) => return Err(errno),
             },
