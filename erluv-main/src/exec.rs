@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
 use erluv_proto::ids::{NodeName, RequestId, WorkerId};
-use erluv_proto::ipc::{ExitStatus, Failure, InputFrom, Launch, OutputTo, Program, Step};
+use erluv_proto::ipc::{ExitStatus, Failure, Launch, Program, Step};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use nix::libc;
@@ -79,26 +79,9 @@ fn restore(settings: Option<&Termios>) {
 
 /// The request that a node would send for it.
 fn request(exec: Exec) -> Launch {
-    Launch {
-        request: RequestId(0),
-        program: Program::Direct(exec.command.into_iter().map(|word| ByteBuf::from(word.into_vec())).collect()),
-        env: Vec::new(),
-        cwd: None,
-        user: exec.user,
-        profile: exec.profile,
-        stdin: InputFrom::Null,
-        stdout: OutputTo::Null,
-        stderr: OutputTo::Null,
-        executable: None,
-        nice: None,
-        umask: None,
-        group: None,
-        limits: Vec::new(),
-        terminal: None,
-        kill: None,
-        kill_group: false,
-        asker: "exec".to_owned(),
-    }
+    let program = exec.command.into_iter().map(|word| ByteBuf::from(word.into_vec())).collect();
+    let plain = Launch::plain(RequestId(0), Program::Direct(program), "exec");
+    Launch { user: exec.user, profile: exec.profile, ..plain }
 }
 
 /// The one thing that no request can ask for.

@@ -218,9 +218,10 @@ impl Workers {
     fn fork(&mut self, order: &Order, worker: WorkerId) -> Result<launch::Forked, launch::Unlaunched> {
         let errno = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO);
         let null = self.null.as_ref().map_err(|error| (Step::Descriptors, errno(error)))?;
+        let closed = order.identity.as_ref().is_some_and(|identity| identity.uid != 0);
         let folder = self
             .trees
-            .make(order.node, worker, &order.sandbox.profile)
+            .make(order.node, worker, &order.sandbox.profile, closed)
             .map_err(|error| (Step::Cgroup, errno(&error)))?;
         let forked = launch::launch(order, null.as_fd(), folder.as_ref().map(AsFd::as_fd));
         if forked.is_err() {
@@ -317,7 +318,7 @@ impl Workers {
     }
 
     /// A clean end: what is left of any worker is killed, and the trees are removed.
-    pub(crate) fn close(self) {
+    pub(crate) fn close(mut self) {
         for (worker, entry) in &self.table {
             self.trees.kill(entry.node, *worker, entry.process.as_ref());
             ask::kill_killer(entry.killer.as_ref());

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use erluv_proto::ids::RequestId;
-use erluv_proto::ipc::{self, InputFrom, Launch, LaunchFailed, OutputTo, Program, Ready, ToChild, ToMain};
+use erluv_proto::ipc::{self, Launch, LaunchFailed, Program, Ready, ToChild, ToMain};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -121,26 +121,11 @@ impl FakeChild {
 /// A request for a program with arguments, with nothing else asked for.
 #[must_use]
 pub fn launch(arguments: &[&str]) -> Launch {
-    Launch {
-        request: RequestId(7),
-        program: Program::Direct(arguments.iter().map(|argument| argument.as_bytes().to_vec().into()).collect()),
-        env: Vec::new(),
-        cwd: None,
-        user: None,
-        profile: None,
-        stdin: InputFrom::Null,
-        stdout: OutputTo::Null,
-        stderr: OutputTo::Null,
-        executable: None,
-        nice: None,
-        umask: None,
-        group: None,
-        limits: Vec::new(),
-        terminal: None,
-        kill: None,
-        kill_group: false,
-        asker: "<0.1.0>".to_owned(),
-    }
+    Launch::plain(
+        RequestId(7),
+        Program::Direct(arguments.iter().map(|argument| argument.as_bytes().to_vec().into()).collect()),
+        "<0.1.0>",
+    )
 }
 
 /// One datagram with its descriptors, waited for.

@@ -1,33 +1,14 @@
 //! What a line may look like, whoever has a say in it.
 
 use erluv_proto::ids::RequestId;
-use erluv_proto::ipc::{InputFrom, OutputTo, Usage};
+use erluv_proto::ipc::Usage;
 use serde_bytes::ByteBuf;
 
 use super::*;
 
 /// A request that asks for nothing but a program.
 pub(crate) fn launch(program: Program) -> Launch {
-    Launch {
-        request: RequestId(7),
-        program,
-        env: Vec::new(),
-        cwd: None,
-        user: None,
-        profile: None,
-        stdin: InputFrom::Null,
-        stdout: OutputTo::Null,
-        stderr: OutputTo::Null,
-        executable: None,
-        nice: None,
-        umask: None,
-        group: None,
-        limits: Vec::new(),
-        terminal: None,
-        kill: None,
-        kill_group: false,
-        asker: "<1.2.3>".to_owned(),
-    }
+    Launch::plain(RequestId(7), program, "<1.2.3>")
 }
 
 fn value(text: &[u8]) -> String {

@@ -12,26 +12,9 @@ pub(super) fn policy(euid: u32, text: &str) -> Policy {
 }
 
 pub(super) fn launch(args: &[&str]) -> Launch {
-    Launch {
-        request: RequestId(7),
-        program: Program::Direct(args.iter().map(|arg| ByteBuf::from(*arg)).collect()),
-        env: Vec::new(),
-        cwd: None,
-        user: None,
-        profile: None,
-        stdin: InputFrom::Pipe,
-        stdout: OutputTo::Pipe,
-        stderr: OutputTo::Other,
-        executable: None,
-        nice: None,
-        umask: None,
-        group: None,
-        limits: Vec::new(),
-        terminal: None,
-        kill: None,
-        kill_group: false,
-        asker: "<1.2.3>".to_owned(),
-    }
+    let program = Program::Direct(args.iter().map(|arg| ByteBuf::from(*arg)).collect());
+    let plain = Launch::plain(RequestId(7), program, "<1.2.3>");
+    Launch { stdin: InputFrom::Pipe, stdout: OutputTo::Pipe, stderr: OutputTo::Other, ..plain }
 }
 
 pub(super) fn shell(line: &str) -> Launch {

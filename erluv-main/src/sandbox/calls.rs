@@ -61,7 +61,7 @@ pub(crate) fn compile(
         answers.insert(libc::SYS_personality, Answer::IfNoneOf(0, PERSONALITIES.to_vec(), refusal));
     }
     let numbered = answers.into_iter().filter_map(|(call, answer)| Some((u32::try_from(call).ok()?, answer)));
-    Ok(Some(filter(TargetArch::try_from(std::env::consts::ARCH)?, HIGHEST, &numbered.collect())))
+    filter(TargetArch::try_from(std::env::consts::ARCH)?, HIGHEST, &numbered.collect()).map(Some)
 }
 
 /// A filter that allows these calls and ends the process for all others.

@@ -2,7 +2,8 @@
 //! what counts is that a process cannot leave its group, and `cgroup.kill`. Controllers are handed down to the workers'
 //! groups where a profile limits something that they count.
 //!
-//! `BASE/erluv.<main's pid>.<number>/n<node>/w<worker>`: every name is made of numbers that main itself gave. BASE is
+//! `BASE/erluv.<main's pid>.<number>/n<node>/w<worker>`: every name is made of numbers that main itself gave, a group's
+//! of the first worker that had it (see [`super::names`]). BASE is
 //! the group of main, or, where main is in the subgroup "main" (of a unit with delegation of systemd, for one), the
 //! group above it. Mains that share BASE tell their groups apart by locks: see [`super::own`].
 
@@ -20,6 +21,7 @@ use thiserror::Error;
 use super::Removal;
 use super::base::{self, Base};
 use super::limits::Setting;
+use super::names::{Group, Names};
 use super::own::{KILL, Own, kill_all, make_folder, open_folder, remove_leftovers, remove_tree};
 use super::procfs;
 use crate::order::NodeIndex;
@@ -40,6 +42,9 @@ pub(crate) enum TreeError {
     Enter(PathBuf, #[source] io::Error),
 }
 
+/// Whether anything lives in a group.
+const EVENTS: &str = "cgroup.events";
+
 /// The controllers that the group of this process is given.
 pub(super) fn offered() -> Result<BTreeSet<String>, TreeError> {
     Base::find().map(|base| base.controllers())
@@ -51,6 +56,7 @@ pub(super) struct Hierarchy {
     base: Base,
     own: Own,
     nodes: BTreeSet<NodeIndex>,
+    names: Names,
     /// Controllers that the workers' groups have, or why not.
     controllers: BTreeMap<&'static str, Result<(), String>>,
 }
@@ -68,7 +74,9 @@ impl Hierarchy {
             return Err(TreeError::NoKill(path));
         }
         match open_folder(&path).and_then(|folder| sys::try_fork_into(folder.as_fd())) {
-            Ok(()) => Ok(Self { base, own, nodes: BTreeSet::new(), controllers: BTreeMap::new() }),
+            Ok(()) => {
+                Ok(Self { base, own, nodes: BTreeSet::new(), names: Names::default(), controllers: BTreeMap::new() })
+            }
             Err(error) => {
                 own.close();
                 Err(TreeError::Enter(path, error))
@@ -99,8 +107,17 @@ impl Hierarchy {
     /// what it was.
     pub(super) fn hand_down(&mut self, controller: &'static str) {
         if !self.controllers.contains_key(controller) {
+            // What has been counted of one worker is nothing to the next.
+            self.give_up_spares();
             let handed = self.try_hand_down(controller);
             self.controllers.insert(controller, handed);
+        }
+    }
+
+    /// What cannot be removed is left to the end of main.
+    fn give_up_spares(&mut self) {
+        for (node, group) in self.names.give_up() {
+            let _ = fs::remove_dir(self.group_path(node, group));
         }
     }
 
@@ -133,14 +150,29 @@ impl Hierarchy {
         File::options().write(true).open(self.node_path(node).join(KILL)).map(OwnedFd::from)
     }
 
-    pub(super) fn make(&self, node: NodeIndex, worker: WorkerId) -> io::Result<OwnedFd> {
-        let path = self.worker_path(node, worker);
-        make_folder(&path)?;
-        open_folder(&path).inspect_err(|_| drop(fs::remove_dir(&path)))
+    /// A group for a worker; where it is `closed` to the worker's user and nothing is counted in it, perhaps that of one
+    /// before it.
+    pub(super) fn make(&mut self, node: NodeIndex, worker: WorkerId, closed: bool) -> io::Result<OwnedFd> {
+        let plain = closed && !self.controllers.values().any(Result::is_ok);
+        if plain && let Some(group) = self.names.reuse(node, worker) {
+            match open_folder(&self.group_path(node, group)) {
+                Ok(folder) => return Ok(folder),
+                // Somebody has removed it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.names.keep(node, worker);
+                    return Err(error);
+                }
+            }
+        }
+        let group = self.names.add(worker, plain);
+        let path = self.group_path(node, group);
+        let made = make_folder(&path).and_then(|()| open_folder(&path).inspect_err(|_| drop(fs::remove_dir(&path))));
+        made.inspect_err(|_| self.names.forget(worker))
     }
 
     pub(super) fn folder(&self, node: NodeIndex, worker: WorkerId) -> io::Result<OwnedFd> {
-        open_folder(&self.worker_path(node, worker))
+        open_folder(&self.worker_path(node, worker)?)
     }
 
     /// The file counts for groups within this one, too. It is there where the controller was handed down.
@@ -148,26 +180,42 @@ impl Hierarchy {
         if !matches!(self.controllers.get("memory"), Some(Ok(()))) {
             return false;
         }
-        let events = fs::read_to_string(self.worker_path(node, worker).join("memory.events"));
+        let path = self.worker_path(node, worker);
+        let events = path.and_then(|path| fs::read_to_string(path.join("memory.events")));
         events.is_ok_and(|events| procfs::has_oom_kill(&events))
     }
 
-    pub(super) fn kill(&self, node: NodeIndex, worker: WorkerId) -> io::Result<()> {
-        kill_all(&self.worker_path(node, worker))
+    pub(super) fn kill(&mut self, node: NodeIndex, worker: WorkerId) -> io::Result<()> {
+        self.names.spoil(worker);
+        kill_all(&self.worker_path(node, worker)?)
     }
 
-    pub(super) fn kill_node(&self, node: NodeIndex) -> io::Result<()> {
+    pub(super) fn kill_node(&mut self, node: NodeIndex) -> io::Result<()> {
+        self.give_up_spares();
         kill_all(&self.node_path(node))
     }
 
+    /// Keeps a worker's group for the next, or removes it, if the worker has left nothing behind in it.
+    pub(super) fn remove(&mut self, node: NodeIndex, worker: WorkerId) -> Removal {
+        let Ok(path) = self.worker_path(node, worker) else { return Removal::Removed };
+        if self.names.may_keep(node, worker) && is_unused(&path) {
+            self.names.keep(node, worker);
+            return Removal::Removed;
+        }
+        let removal = Self::remove_group(&path);
+        if removal == Removal::Removed {
+            self.names.forget(worker);
+        }
+        removal
+    }
+
     /// One call where the worker left nothing behind, which is the rule.
-    pub(super) fn remove(&self, node: NodeIndex, worker: WorkerId) -> Removal {
-        let path = self.worker_path(node, worker);
-        match fs::remove_dir(&path) {
+    fn remove_group(path: &Path) -> Removal {
+        match fs::remove_dir(path) {
             Ok(()) => Removal::Removed,
             Err(error) if error.kind() == ErrorKind::NotFound => Removal::Removed,
             // Something lives in it, or it has made groups of its own.
-            Err(_) => match remove_tree(&path) {
+            Err(_) => match remove_tree(path) {
                 Ok(()) => Removal::Removed,
                 Err(_) => Removal::Busy,
             },
@@ -182,9 +230,19 @@ impl Hierarchy {
         self.own.path.join(format!("n{}", node.0))
     }
 
-    fn worker_path(&self, node: NodeIndex, worker: WorkerId) -> PathBuf {
-        self.own.path.join(format!("n{}/w{}", node.0, worker.0))
+    fn group_path(&self, node: NodeIndex, group: Group) -> PathBuf {
+        self.own.path.join(format!("n{}/w{}", node.0, group.0))
     }
+
+    fn worker_path(&self, node: NodeIndex, worker: WorkerId) -> io::Result<PathBuf> {
+        self.names.of(worker).map(|group| self.group_path(node, group)).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+}
+
+/// Whether a group is as it was made: nothing lives in it, and there are no groups in it.
+fn is_unused(path: &Path) -> bool {
+    let alone = path.metadata().is_ok_and(|about| about.nlink() == 2);
+    alone && fs::read_to_string(path.join(EVENTS)).is_ok_and(|events| !procfs::is_populated(&events))
 }
 
 /// Whether root itself makes groups here only by CAP_DAC_OVERRIDE: the topmost folder of the file system is writable by

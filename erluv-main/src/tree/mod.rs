@@ -15,6 +15,8 @@ mod cgroup;
 mod groups;
 mod limits;
 #[cfg(target_os = "linux")]
+mod names;
+#[cfg(target_os = "linux")]
 mod own;
 #[cfg(target_os = "linux")]
 mod procfs;
@@ -145,11 +147,18 @@ impl Trees {
     }
 
     /// Makes a worker's tree with the limits of its profile; the folder to fork into, where it is a control group.
+    /// `closed`: the worker's user is neither main's nor root, and changes nothing in a group.
     ///
     /// # Errors
     /// Those of mkdir(2), open(2) and write(2). `EOPNOTSUPP` for a limit that nothing here can keep, where the profile
     /// requires it.
-    pub(crate) fn make(&mut self, node: NodeIndex, worker: WorkerId, profile: &Profile) -> io::Result<Option<OwnedFd>> {
+    pub(crate) fn make(
+        &mut self,
+        node: NodeIndex,
+        worker: WorkerId,
+        profile: &Profile,
+        closed: bool,
+    ) -> io::Result<Option<OwnedFd>> {
         let settings = limits::settings(&profile.cgroup);
         let lacks = || match profile.need {
             SandboxNeed::Required => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
@@ -158,7 +167,7 @@ impl Trees {
         match &mut self.kind {
             Kind::Cgroup(hierarchy) => {
                 hierarchy.node(node)?;
-                let folder = hierarchy.make(node, worker)?;
+                let folder = hierarchy.make(node, worker, closed)?;
                 let set = settings.iter().try_for_each(|setting| match hierarchy.lacks(setting) {
                     None => hierarchy.set(&folder, setting),
                     Some(_) => lacks(),
@@ -195,8 +204,8 @@ impl Trees {
     }
 
     /// SIGKILL to a worker and all that it started; `leader` where it is not reaped yet.
-    pub(crate) fn kill(&self, node: NodeIndex, worker: WorkerId, leader: Option<&Process>) {
-        let killed = match &self.kind {
+    pub(crate) fn kill(&mut self, node: NodeIndex, worker: WorkerId, leader: Option<&Process>) {
+        let killed = match &mut self.kind {
             Kind::Cgroup(hierarchy) => hierarchy.kill(node, worker).is_ok(),
             Kind::Groups(groups) => {
                 groups.kill(leader);
@@ -212,8 +221,8 @@ impl Trees {
 
     /// SIGKILL to all workers of a node in one call, where that exists. Each of them is to be killed, too: one may be
     /// between its fork and its way into the group.
-    pub(crate) fn kill_node(&self, node: NodeIndex) {
-        match &self.kind {
+    pub(crate) fn kill_node(&mut self, node: NodeIndex) {
+        match &mut self.kind {
             // Where it fails, the one by one of the caller is left.
             Kind::Cgroup(hierarchy) => drop(hierarchy.kill_node(node)),
             Kind::Groups(_) => {}
@@ -234,8 +243,8 @@ impl Trees {
     }
 
     /// Removes the tree of a worker whose leader, once process `leader`, has been reaped.
-    pub(crate) fn remove(&self, node: NodeIndex, worker: WorkerId, leader: i32) -> Removal {
-        match &self.kind {
+    pub(crate) fn remove(&mut self, node: NodeIndex, worker: WorkerId, leader: i32) -> Removal {
+        match &mut self.kind {
             Kind::Cgroup(hierarchy) => hierarchy.remove(node, worker),
             Kind::Groups(groups) => groups.remove(leader),
         }

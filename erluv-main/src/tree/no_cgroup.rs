@@ -62,7 +62,7 @@ impl Hierarchy {
         match *self {}
     }
 
-    pub(super) fn make(&self, _: NodeIndex, _: WorkerId) -> io::Result<OwnedFd> {
+    pub(super) fn make(&mut self, _: NodeIndex, _: WorkerId, _: bool) -> io::Result<OwnedFd> {
         match *self {}
     }
 
@@ -74,15 +74,15 @@ impl Hierarchy {
         match *self {}
     }
 
-    pub(super) fn kill(&self, _: NodeIndex, _: WorkerId) -> io::Result<()> {
+    pub(super) fn kill(&mut self, _: NodeIndex, _: WorkerId) -> io::Result<()> {
         match *self {}
     }
 
-    pub(super) fn kill_node(&self, _: NodeIndex) -> io::Result<()> {
+    pub(super) fn kill_node(&mut self, _: NodeIndex) -> io::Result<()> {
         match *self {}
     }
 
-    pub(super) fn remove(&self, _: NodeIndex, _: WorkerId) -> Removal {
+    pub(super) fn remove(&mut self, _: NodeIndex, _: WorkerId) -> Removal {
         match *self {}
     }
 

@@ -72,6 +72,33 @@ pub struct Launch {
     pub asker: String,
 }
 
+impl Launch {
+    /// A request for a program with nothing else asked for: an empty environment, `/dev/null` for each stream, and what
+    /// policy gives by default.
+    pub fn plain(request: RequestId, program: Program, asker: &str) -> Self {
+        Self {
+            request,
+            program,
+            env: Vec::new(),
+            cwd: None,
+            user: None,
+            profile: None,
+            stdin: InputFrom::Null,
+            stdout: OutputTo::Null,
+            stderr: OutputTo::Null,
+            executable: None,
+            nice: None,
+            umask: None,
+            group: None,
+            limits: Vec::new(),
+            terminal: None,
+            kill: None,
+            kill_group: false,
+            asker: asker.to_owned(),
+        }
+    }
+}
+
 /// What to execute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Program {

@@ -28,6 +28,23 @@ const fn unless(capability: u32, calls: &'static [c_long]) -> Refused {
     Refused { calls, unless: Some(capability) }
 }
 
+/// Views of the file system and of the host: mounts and namespaces.
+const MOUNTS: &[c_long] = &[
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    OPEN_TREE_ATTR,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+];
+
 /// What administers the host or its kernel, and what ordinary programs do not use and attackers do.
 pub(super) const DEFAULT: &[Refused] = &[
     // The kernel's own code and state.
@@ -41,23 +58,11 @@ pub(super) const DEFAULT: &[Refused] = &[
     unless(SYS_PACCT, &[libc::SYS_acct]),
     unless(SYS_TIME, &[libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_clock_adjtime]),
     unless(SYS_TTY_CONFIG, &[libc::SYS_vhangup]),
-    // Mounts, namespaces, names of the host, quotas, swap.
+    // Those, names of the host, quotas, swap.
+    unless(SYS_ADMIN, MOUNTS),
     unless(
         SYS_ADMIN,
         &[
-            libc::SYS_mount,
-            libc::SYS_umount2,
-            libc::SYS_pivot_root,
-            libc::SYS_open_tree,
-            libc::SYS_move_mount,
-            libc::SYS_fsopen,
-            libc::SYS_fsconfig,
-            libc::SYS_fsmount,
-            libc::SYS_fspick,
-            libc::SYS_mount_setattr,
-            OPEN_TREE_ATTR,
-            libc::SYS_setns,
-            libc::SYS_unshare,
             libc::SYS_sethostname,
             libc::SYS_setdomainname,
             libc::SYS_swapon,
@@ -107,20 +112,8 @@ pub(super) const STRICT: &[Refused] = &[
         libc::SYS_pidfd_getfd,
     ]),
     // What the default list leaves to who has a capability.
+    always(MOUNTS),
     always(&[
-        libc::SYS_mount,
-        libc::SYS_umount2,
-        libc::SYS_pivot_root,
-        libc::SYS_open_tree,
-        libc::SYS_move_mount,
-        libc::SYS_fsopen,
-        libc::SYS_fsconfig,
-        libc::SYS_fsmount,
-        libc::SYS_fspick,
-        libc::SYS_mount_setattr,
-        OPEN_TREE_ATTR,
-        libc::SYS_setns,
-        libc::SYS_unshare,
         libc::SYS_chroot,
         libc::SYS_bpf,
         libc::SYS_perf_event_open,
