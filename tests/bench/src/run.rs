@@ -25,11 +25,9 @@ pub(crate) fn run(args: &Args) -> Result<usize, String> {
     let _group = Group::enter();
     let mut run = Run::new(args)?;
     let machine = Machine::look(Otp::V25.number());
-    for mode in [Mode::One, Mode::All] {
-        if args.mode.as_ref().is_none_or(|wanted| wanted == mode.name()) {
-            run.mode(mode)?;
-        }
-    }
+    let wanted = |mode: &Mode| args.mode.as_ref().is_none_or(|wanted| wanted == mode.name());
+    let outcome = [Mode::One, Mode::All].into_iter().filter(wanted).try_for_each(|mode| run.mode(mode));
+    // Also of a run that could not go on: what was measured until then.
     say(&table::table(&machine, &run.plan, &run.results));
     let write = |file: &std::path::Path, text: String| {
         std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
@@ -40,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<usize, String> {
     if let Some(file) = &args.svg {
         write(file, svg::picture(&machine, &run.results))?;
     }
-    Ok(run.failures)
+    outcome.map(|()| run.failures)
 }
 
 /// Ten thousand ports have as many descriptors in their VM: as many as this system gives.
