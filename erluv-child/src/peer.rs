@@ -23,8 +23,8 @@ const PIECE: usize = 128 * 1024;
 /// Room for input and for output that is kept while little is said.
 const KEPT: usize = 256 * 1024;
 
-/// More than that is given back this long after it was last of use: not between one long frame and the next, which would
-/// cost as much as to copy them.
+/// More than that is given back this long after it was last of use: not between one long frame and the next, which
+/// would cost as much as to copy them.
 const KEPT_FOR: Duration = Duration::from_millis(200);
 
 /// Output that has gone is taken from the front of the buffer once it is so much.

@@ -1,5 +1,5 @@
-//! `erluv-child --self-test [--user NAME --group GROUP --chroot DIR --worker-limit N]`: whether the confinement holds on
-//! this system (S-73). erluv-main runs it at its start where `sandbox = "required"`; anybody may by hand.
+//! `erluv-child --self-test [--user NAME --group GROUP --chroot DIR --worker-limit N]`: whether the confinement holds
+//! on this system (S-73). erluv-main runs it at its start where `sandbox = "required"`; anybody may by hand.
 //!
 //! Each attempt is made in a process of its own, executed for it, which confines itself by the same function as the
 //! child that serves, with the same arguments, and then does what a child must not: a filter that ends the process ends

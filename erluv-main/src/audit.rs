@@ -3,9 +3,9 @@
 //! `audit event=start node=shop@host asker=<0.42.0> worker=w7 ...`: keys and values without blanks. A value is made of
 //! letters, digits and visible ASCII; blanks, `"`, `\`, `=`, control characters and all else are written as `\x20` (a
 //! byte) or `\u{202e}` (a character), so that nothing in it can look like another key, another value or another line.
-//! The arguments of a command are joined by commas, and a comma within one is `\x2c`. Each value has its longest length;
-//! what was longer ends in `...`, and the key `cut` names it. Everything together stays below what a line of the log
-//! may have.
+//! The arguments of a command are joined by commas, and a comma within one is `\x2c`. Each value has its longest
+//! length; what was longer ends in `...`, and the key `cut` names it. Everything together stays below what a line of
+//! the log may have.
 
 use std::fmt::Write;
 

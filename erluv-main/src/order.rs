@@ -124,8 +124,8 @@ pub(crate) struct Order {
     pub(crate) rlimits: Vec<Rlimit>,
     /// The priority, -20 to 19; main's own where none is named.
     pub(crate) nice: Option<i32>,
-    /// What holds it besides its user: `umask`, `rlimits` and `nice` above are the profile's, as the request has lowered
-    /// them.
+    /// What holds it besides its user: `umask`, `rlimits` and `nice` above are the profile's, as the request has
+    /// lowered them.
     pub(crate) sandbox: Rc<Sandbox>,
     pub(crate) ending: Ending,
 }

@@ -1,5 +1,5 @@
-//! Main's control socket in the hands of a test: the program `fake-child` runs in the place of erluv-child, and whatever
-//! a child that somebody has taken over could send, the test sends.
+//! Main's control socket in the hands of a test: the program `fake-child` runs in the place of erluv-child, and
+//! whatever a child that somebody has taken over could send, the test sends.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

@@ -10,8 +10,8 @@ use super::worker::{End, Stopped, Worker};
 use crate::dispatcher::run::{RunError, Telling};
 use crate::dispatcher::text;
 
-/// `timeout`, `{output_limit, Bytes}`, `normal`, `{exited, Code}` or `{signaled, Signal}`; in erlexec's form `normal` or `{exit_status,
-/// Status}`, the status as wait(2) has it.
+/// `timeout`, `{output_limit, Bytes}`, `normal`, `{exited, Code}` or `{signaled, Signal}`; in erlexec's form `normal`
+/// or `{exit_status, Status}`, the status as wait(2) has it.
 pub(crate) fn put_end(out: &mut Vec<u8>, status: ExitStatus, stopped: Option<Stopped>, telling: Telling) {
     match (stopped, telling.erlexec) {
         (Some(Stopped::Timeout), _) => put_atom(out, "timeout"),

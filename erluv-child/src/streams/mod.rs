@@ -25,8 +25,8 @@ pub(crate) enum Which {
 #[cfg(target_os = "linux")]
 const LONG_PIPE: usize = 256 * 1024;
 
-/// Makes the pipe of a worker that reads or writes much longer, where the system lets us: a user's pipes may have so much
-/// together and no more (pipe(7), `pipe-user-pages-soft`). On a terminal it does nothing.
+/// Makes the pipe of a worker that reads or writes much longer, where the system lets us: a user's pipes may have so
+/// much together and no more (pipe(7), `pipe-user-pages-soft`). On a terminal it does nothing.
 fn lengthen(pipe: BorrowedFd<'_>) {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::pipe::fcntl_setpipe_size(pipe, LONG_PIPE) {

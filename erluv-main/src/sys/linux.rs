@@ -57,8 +57,8 @@ fn clone3_cleared(cgroup: Option<BorrowedFd<'_>>, namespaces: c_int) -> io::Resu
     }
 }
 
-/// No pidfd: each would be a descriptor for as long as the process lives, copied and closed by every later fork, and the
-/// number of a child is its own until it is reaped.
+/// No pidfd: each would be a descriptor for as long as the process lives, copied and closed by every later fork, and
+/// the number of a child is its own until it is reaped.
 fn clone3(cgroup: Option<BorrowedFd<'_>>, namespaces: c_int, clear: u64, signals: u64) -> io::Result<Forked> {
     let number = |flag: c_int| u64::try_from(flag).unwrap_or(0);
     let mut args = libc::clone_args {
@@ -168,7 +168,8 @@ pub(super) fn default_dispositions(signals: u64) -> Called {
     for signal in (1..=LAST_SIGNAL).filter(|signal| signals & bit(*signal) != 0) {
         let signal_number = c_long::from(signal);
         let nothing = std::ptr::null_mut::<usize>();
-        // SAFETY: the struct is at least as long as any processor's; the old disposition is not asked for; the mask has 8 bytes.
+        // SAFETY: the struct is at least as long as any processor's; the old disposition is not asked for; the mask has
+        // 8 bytes.
         let result =
             unsafe { libc::syscall(libc::SYS_rt_sigaction, signal_number, default.as_ptr(), nothing, 8_usize) };
         if result != 0 && signal != libc::SIGKILL && signal != libc::SIGSTOP {

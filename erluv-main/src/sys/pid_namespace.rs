@@ -36,8 +36,8 @@ pub(crate) fn spawn_init(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> io:
 /// As [`spawn`], in the namespace of an init. Main itself stays where it is.
 ///
 /// # Errors
-/// Those of pidfd_open(2), setns(2) and [`spawn`], `ENOMEM` where the init has ended. When main's children-to-be cannot be set
-/// back, everything that forks fails from then on.
+/// Those of pidfd_open(2), setns(2) and [`spawn`], `ENOMEM` where the init has ended. When main's children-to-be cannot
+/// be set back, everything that forks fails from then on.
 pub(crate) fn spawn_within(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>, init: &Process) -> io::Result<Process> {
     let (there, home) = (os::open_pidfd(init.pid)?, home()?);
     set_children(&there)?;

@@ -150,8 +150,8 @@ impl Hierarchy {
         File::options().write(true).open(self.node_path(node).join(KILL)).map(OwnedFd::from)
     }
 
-    /// A group for a worker; where it is `closed` to the worker's user and nothing is counted in it, perhaps that of one
-    /// before it.
+    /// A group for a worker; where it is `closed` to the worker's user and nothing is counted in it, perhaps that of
+    /// one before it.
     pub(super) fn make(&mut self, node: NodeIndex, worker: WorkerId, closed: bool) -> io::Result<OwnedFd> {
         let plain = closed && !self.controllers.values().any(Result::is_ok);
         if plain && let Some(group) = self.names.reuse(node, worker) {

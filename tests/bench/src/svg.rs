@@ -1,5 +1,5 @@
-//! The ratios as a picture: a bar for each figure that open_port or the C-node has too, to the right of the middle where
-//! erluv is better. The scale is logarithmic: half as much and twice as much are as far from the middle.
+//! The ratios as a picture: a bar for each figure that open_port or the C-node has too, to the right of the middle
+//! where erluv is better. The scale is logarithmic: half as much and twice as much are as far from the middle.
 
 use crate::machine::Machine;
 use crate::metrics::Better;

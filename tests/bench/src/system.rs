@@ -174,8 +174,8 @@ impl System {
         self.processes.iter().map(|(name, pid)| (*name, usage::cpu_us(*pid))).collect()
     }
 
-    /// The memory of each of its processes, in KiB. Of the VM it is what is allocated in it: what it has from the system
-    /// also depends on what it was used for before.
+    /// The memory of each of its processes, in KiB. Of the VM it is what is allocated in it: what it has from the
+    /// system also depends on what it was used for before.
     pub(crate) fn memory(&self) -> Result<Vec<(&'static str, f64)>, String> {
         let allocated = self.node.eval("erlang:memory(total)")?;
         let allocated = allocated.parse::<f64>().map_err(|error| format!("{allocated}: {error}"))? / 1024.0;
@@ -201,8 +201,8 @@ impl System {
     }
 }
 
-/// Ends a daemon when this program is ended from outside, without a chance to do so: a daemon without its node waits for
-/// it to come back. Nodes and the C program end by themselves.
+/// Ends a daemon when this program is ended from outside, without a chance to do so: a daemon without its node waits
+/// for it to come back. Nodes and the C program end by themselves.
 #[derive(Debug)]
 struct Keeper(Child);
 

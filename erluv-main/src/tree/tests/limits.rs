@@ -1,4 +1,5 @@
-//! Limits that the kernel keeps, on hosts that give this process the controllers; the virtual machine of tests/vm.sh does.
+//! Limits that the kernel keeps, on hosts that give this process the controllers; the virtual machine of tests/vm.sh
+//! does.
 
 use std::fs;
 
