@@ -43,7 +43,7 @@ impl Plan {
             sleepers: vec![1000, 5000, 10_000],
             unread: 2000,
             commands: 10_000,
-            profiles: vec!["default".to_owned()],
+            profiles: ["plain", "default", "strict", "build"].map(str::to_owned).to_vec(),
         }
     }
 
