@@ -1,9 +1,9 @@
 %% @doc Output that is pulled: a worker whose output is read when the reader wants more.
 %%
 %% The daemon sends no more of a stream than its window before the reader has acknowledged it, and {@link read/2}
-%% acknowledges what it hands out, when that is half the window ({@link erluv_acks}). So the reader's mailbox holds a
-%% window of each stream at most, and the worker waits at its pipe meanwhile, as in a shell. The process that opens a stream owns it: it reads, and with its end
-%% the worker ends.
+%% acknowledges what it hands out, when that is half the window. So the reader's mailbox holds a window of each stream
+%% at most, and the worker waits at its pipe meanwhile, as in a shell. The process that opens a stream owns it: it
+%% reads, and with its end the worker ends.
 -module(erluv_stream).
 
 -export([open/3, read/2, write/2, close/1, pid/1, write_pieces/2]).
