@@ -1,14 +1,14 @@
 %% @doc Output that is pulled: a worker whose output is read when the reader wants more.
 %%
 %% The daemon sends no more of a stream than its window before the reader has acknowledged it, and {@link read/2}
-%% acknowledges what it hands out. So the reader's mailbox holds a window of each stream at most, and the worker
-%% waits at its pipe meanwhile, as in a shell. The process that opens a stream owns it: it reads, and with its end
-%% the worker ends.
+%% acknowledges what it hands out, when that is half the window. So the reader's mailbox holds a window of each stream
+%% at most, and the worker waits at its pipe meanwhile, as in a shell. The process that opens a stream owns it: it
+%% reads, and with its end the worker ends.
 -module(erluv_stream).
 
 -export([open/3, read/2, write/2, close/1, pid/1, write_pieces/2]).
 
--opaque stream() :: {?MODULE, pid(), reference()}.
+-opaque stream() :: {?MODULE, pid(), reference(), erluv_acks:acks()}.
 -type result() :: {stdout | stderr, binary()} | {eof, Reason :: term()} | {error, timeout}.
 -export_type([stream/0, result/0]).
 
@@ -21,8 +21,9 @@
 open(Which, Cmd, Options) ->
     case erluv_choose:node(Which, 5000) of
         {ok, Node} ->
-            case erluv_call:spawn_worker(Node, Cmd, options(erluv_options:list(Options))) of
-                {ok, Pid, _OsPid, Ref} -> {ok, {?MODULE, Pid, Ref}};
+            All = options(erluv_options:list(Options)),
+            case erluv_call:spawn_worker(Node, Cmd, All) of
+                {ok, Pid, _OsPid, Ref} -> {ok, {?MODULE, Pid, Ref, erluv_acks:new(All)}};
                 {error, Reason} -> {error, Reason}
             end;
         {error, Reason} ->
@@ -40,10 +41,10 @@ has(Name, Options) -> lists:member(Name, Options) orelse lists:keymember(Name, 1
 %% @doc The next piece of output; waits for it up to `Timeout' milliseconds. `{eof, Reason}' is the worker's end, after
 %% all of its output; nothing can be read after it.
 -spec read(stream(), timeout()) -> result().
-read({?MODULE, Pid, Ref}, Timeout) ->
+read({?MODULE, Pid, Ref, Acks}, Timeout) ->
     receive
         {Stream, Pid, Data} when Stream =:= stdout; Stream =:= stderr ->
-            Pid ! {ack, Stream, byte_size(Data)},
+            ok = erluv_acks:read(Acks, Pid, Stream, byte_size(Data)),
             {Stream, Data};
         {'DOWN', Ref, process, Pid, Reason} ->
             {eof, Reason}
@@ -53,32 +54,32 @@ read({?MODULE, Pid, Ref}, Timeout) ->
 %% @doc Writes to the worker's standard input, which the options have to ask for, or ends it by `eof'. Waits until the
 %% worker's pipe has taken all: a worker whose own output has to be read meanwhile must have another process write.
 -spec write(stream(), iodata() | eof) -> ok | {error, term()}.
-write({?MODULE, Pid, _}, eof) -> erluv_call:worker(Pid, {stdin, eof}, infinity);
-write({?MODULE, Pid, _}, Data) -> write_pieces(Pid, iolist_to_binary(Data)).
+write({?MODULE, Pid, _, _}, eof) -> erluv_call:worker(Pid, {stdin, eof}, infinity);
+write({?MODULE, Pid, _, _}, Data) -> write_pieces(Pid, iolist_to_binary(Data)).
 
 %% @doc Ends the worker, if it has not ended, and throws away what was not read. Returns when it has ended: all output
 %% comes before the end, so what is thrown away is acknowledged too.
 -spec close(stream()) -> ok.
-close({?MODULE, Pid, Ref}) ->
+close({?MODULE, Pid, Ref, Acks}) ->
     Ended = monitor(process, Pid),
     exit(Pid, shutdown),
-    ok = drop(Pid, Ended),
+    ok = drop(Pid, Ended, Acks),
     true = demonitor(Ref, [flush]),
     ok.
 
--spec drop(pid(), reference()) -> ok.
-drop(Pid, Ended) ->
+-spec drop(pid(), reference(), erluv_acks:acks()) -> ok.
+drop(Pid, Ended, Acks) ->
     receive
         {Stream, Pid, Data} when Stream =:= stdout; Stream =:= stderr ->
-            Pid ! {ack, Stream, byte_size(Data)},
-            drop(Pid, Ended);
+            ok = erluv_acks:read(Acks, Pid, Stream, byte_size(Data)),
+            drop(Pid, Ended, Acks);
         {'DOWN', Ended, process, Pid, _} ->
             ok
     end.
 
 %% @doc The worker's own pid.
 -spec pid(stream()) -> pid().
-pid({?MODULE, Pid, _}) -> Pid.
+pid({?MODULE, Pid, _, _}) -> Pid.
 
 %% @private
 %% @doc Writes in pieces that the daemon takes, each when the worker's pipe has taken the one before.

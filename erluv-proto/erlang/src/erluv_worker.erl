@@ -37,6 +37,7 @@
     os_pid :: erluv:ospid() | undefined,
     ref :: reference(),
     reasons :: #{term() => term()},
+    acks :: erluv_acks:acks(),
     ended = false :: boolean()
 }).
 
@@ -69,11 +70,13 @@ worker(Keeper) ->
 -spec init(spec()) -> {ok, #state{}, hibernate} | {stop, term()}.
 init(#{cmd := Cmd} = Spec) ->
     process_flag(trap_exit, true),
-    case start(Spec, options(Spec), erluv_call:deadline(maps:get(start_timeout, Spec, 5000))) of
+    Options = options(Spec),
+    case start(Spec, Options, erluv_call:deadline(maps:get(start_timeout, Spec, 5000))) of
         {ok, Pid, OsPid, Ref} ->
             Reasons = maps:get(reasons, Spec, #{}),
             Id = maps:get(id, Spec, Cmd),
-            {ok, #state{id = Id, pid = Pid, os_pid = OsPid, ref = Ref, reasons = Reasons}, hibernate};
+            Acks = erluv_acks:new(Options),
+            {ok, #state{id = Id, pid = Pid, os_pid = OsPid, ref = Ref, reasons = Reasons, acks = Acks}, hibernate};
         {error, Reason} ->
             {stop, Reason}
     end.
@@ -116,8 +119,7 @@ handle_cast(_Request, State) ->
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}, hibernate} | {stop, term(), #state{}}.
 handle_info({Stream, Pid, Data}, #state{pid = Pid} = State) when Stream =:= stdout; Stream =:= stderr ->
-    ok = log(Stream, Data, State),
-    Pid ! {ack, Stream, byte_size(Data)},
+    ok = taken(Stream, Data, State),
     {noreply, State, hibernate};
 handle_info({'DOWN', Ref, process, _Pid, Reason}, #state{ref = Ref} = State) ->
     {stop, reason(Reason, State), State#state{ended = true}};
@@ -146,10 +148,14 @@ ended(#state{pid = Pid, ref = Ref} = State) ->
         {'DOWN', Ref, process, Pid, _} ->
             ok;
         {Stream, Pid, Data} when Stream =:= stdout; Stream =:= stderr ->
-            ok = log(Stream, Data, State),
-            Pid ! {ack, Stream, byte_size(Data)},
+            ok = taken(Stream, Data, State),
             ended(State)
     end.
+
+-spec taken(stdout | stderr, binary(), #state{}) -> ok.
+taken(Stream, Data, #state{pid = Pid, acks = Acks} = State) ->
+    ok = log(Stream, Data, State),
+    erluv_acks:read(Acks, Pid, Stream, byte_size(Data)).
 
 -spec log(stdout | stderr, binary(), #state{}) -> ok.
 log(Stream, Data, #state{id = Id, os_pid = OsPid}) ->

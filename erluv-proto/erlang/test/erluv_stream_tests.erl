@@ -31,6 +31,78 @@ who_does_not_read_gets_a_window_and_no_more_case() ->
     ?assertEqual(ok, erluv:close(Stream)),
     ?assertEqual([], element(2, process_info(self(), messages))).
 
+%% Many windows of each size, and ends within one.
+a_window_of_any_size_never_stalls_case() ->
+    [
+        begin
+            {ok, Stream} = erluv:stream(["head", "-c", integer_to_list(Bytes), "/dev/zero"], [{window, Window} | More]),
+            ?assertEqual({Window, {Bytes, {eof, normal}}}, {Window, count(Stream, 0)})
+        end
+     || {Window, Bytes} <- [{1, 1000}, {2, 2001}, {3, 1000}, {65535, 3000001}, {65536, 3000000}, {65537, 3000000}],
+        More <- [[], [{lines, 5}], [{on_nodedown, {keep, 60}}]]
+    ].
+
+a_small_window_of_lines_never_stalls_case() ->
+    Script = "i=0; while [ $i -lt 500 ]; do echo a line $i; i=$((i+1)); done",
+    {ok, Stream} = erluv:stream(Script, [{lines, 99}, {window, 1}]),
+    ?assertEqual({500 * 8 + 10 + 2 * 90 + 3 * 400, {eof, normal}}, count(Stream, 0)).
+
+%% What is read without being acknowledged is less than half the window: who has read all that came gets more.
+who_stops_in_the_middle_goes_on_case() ->
+    {ok, Stream} = erluv:stream(["cat"], [stdin, {window, 1000}]),
+    Read = fun(Bytes) ->
+        ok = erluv:write(Stream, binary:copy(<<"x">>, Bytes)),
+        (fun
+            All(0) -> ok;
+            All(Left) ->
+                {stdout, Data} = erluv:read(Stream, 10000),
+                All(Left - byte_size(Data))
+        end)(Bytes),
+        ?assertEqual({error, timeout}, erluv:read(Stream, 1))
+    end,
+    %% Each stop is elsewhere in the window.
+    lists:foreach(Read, [499, 1, 499, 2, 498, 999, 1000, 1001] ++ lists:seq(400, 600, 7)),
+    ok = erluv:write(Stream, eof),
+    ?assertEqual({eof, normal}, erluv:read(Stream, 10000)).
+
+more_than_a_frame_is_written_in_pieces_case() ->
+    Bytes = 2 * 1048576 + 1,
+    {ok, Stream} = erluv:stream(["wc", "-c"], [stdin]),
+    ok = erluv:write(Stream, binary:copy(<<0>>, Bytes)),
+    ok = erluv:send(erluv_stream:pid(Stream), binary:copy(<<0>>, 1048576)),
+    ok = erluv:write(Stream, eof),
+    {stdout, Number} = erluv:read(Stream, 10000),
+    ?assertEqual(Bytes + 1048576, binary_to_integer(string:trim(Number))).
+
+%% The connection is lost, and what was read does not come again to who adopts the worker.
+what_was_read_of_a_kept_worker_comes_once_case() ->
+    {ok, Stream} = erluv:stream("echo first; read x; echo $x", [stdin, {on_nodedown, {keep, 60}}]),
+    Pid = erluv_stream:pid(Stream),
+    ?assertEqual({stdout, <<"first\n">>}, erluv:read(Stream, 10000)),
+    %% Answered behind the acknowledgement.
+    #{state := running} = erluv:info(Pid),
+    true = erlang:disconnect_node(node(Pid)),
+    ?assertEqual({eof, noconnection}, erluv:read(Stream, 10000)),
+    ok = erluv_test:until(fun() -> erluv:adopt(Pid) =:= ok end),
+    ok = erluv:write(Stream, <<"second\n">>),
+    ?assertEqual({stdout, <<"second\n">>}, erluv:read(Stream, 10000)),
+    _ = erluv_test:start().
+
+%% Half the window at a time, and with a worker that is kept each piece.
+acknowledgements_are_gathered_case() ->
+    Each = fun(Options, Sizes) ->
+        Acks = erluv_acks:new(Options),
+        [ok = erluv_acks:read(Acks, self(), Stream, Bytes) || {Stream, Bytes} <- Sizes],
+        (fun All() -> receive {ack, Stream, Bytes} -> [{Stream, Bytes} | All()] after 0 -> [] end end)()
+    end,
+    Sizes = [{stdout, 3}, {stderr, 4}, {stdout, 1}, {stdout, 1}, {stderr, 9}, {stdout, 4}],
+    ?assertEqual([{stdout, 5}, {stderr, 13}], Each([{window, 10}], Sizes)),
+    ?assertEqual([{stdout, 5}, {stderr, 13}], Each([{window, 9}], Sizes)),
+    ?assertEqual([{stderr, 13}], Each([{window, 20}], Sizes)),
+    ?assertEqual(Sizes, Each([{window, 1}], Sizes)),
+    ?assertEqual(Sizes, Each([{window, 10}, {on_nodedown, {keep, 9}}], Sizes)),
+    ?assertEqual([{stdout, 5}, {stderr, 13}], Each([{window, 10}, {on_nodedown, stop}], Sizes)).
+
 what_is_written_is_read_case() ->
     {ok, Stream} = erluv:stream(["cat"], #{stdin => true}),
     ok = erluv:write(Stream, ["a", <<"b">>]),
