@@ -159,6 +159,8 @@ pub(crate) struct Namespaces {
 /// Limits of a control group (cgroup v2), all of a worker's processes together.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct CgroupLimits {
+    /// SIGSTOP and SIGCONT stop all of its processes, `cgroup.freeze`.
+    pub(crate) freeze: bool,
     /// Bytes, `memory.max`, `memory.high`, `memory.swap.max`.
     pub(crate) memory_max: Option<u64>,
     pub(crate) memory_high: Option<u64>,

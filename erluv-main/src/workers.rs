@@ -72,6 +72,8 @@ struct Worker {
     /// The name of its profile, for the report and the ceilings.
     profile: String,
     output_limit: Option<u64>,
+    /// SIGSTOP and SIGCONT are for all of it.
+    freezes: bool,
     state: State,
     /// The process id, and that of its session and group.
     leader: i32,
@@ -184,6 +186,7 @@ impl Workers {
             user: order.identity.map(|identity| identity.name).unwrap_or_default(),
             profile: order.sandbox.profile.name.to_string(),
             output_limit: order.sandbox.profile.output,
+            freezes: order.sandbox.profile.cgroup.freeze,
             state: State::Launching,
             leader: process.pid,
             process: Some(process),
@@ -262,9 +265,16 @@ impl Workers {
     pub(crate) fn signal(&mut self, node: NodeIndex, worker: WorkerId, signal: u8) -> bool {
         let entry = self.table.get(&worker).filter(|entry| entry.node == node);
         let runs = |entry: &&Worker| matches!(entry.state, State::Running | State::Terminating | State::Killing);
-        let process = entry.filter(runs).and_then(|entry| entry.process.as_ref());
+        let Some(entry) = entry.filter(runs) else { return false };
         let signal = i32::from(signal);
-        SIGNALS.contains(&signal) && process.is_some_and(|process| process.signal(signal).is_ok())
+        if entry.freezes && matches!(signal, libc::SIGSTOP | libc::SIGCONT) {
+            let frozen = self.trees.freeze(node, worker, signal == libc::SIGSTOP);
+            // Where nothing can be frozen, the profile may do without: the worker alone is stopped.
+            if frozen.is_ok() {
+                return true;
+            }
+        }
+        SIGNALS.contains(&signal) && entry.process.as_ref().is_some_and(|process| process.signal(signal).is_ok())
     }
 
     /// Ends a worker of this node: SIGTERM, and after the grace SIGKILL to all that it started. No grace: at once.

@@ -112,11 +112,12 @@ fn namespaces(profile: &Profile) -> [Line; 6] {
     ]
 }
 
-fn cgroup(profile: &Profile) -> [Line; 8] {
+fn cgroup(profile: &Profile) -> [Line; 9] {
     let limits = &profile.cgroup;
     let weight = |weight: Option<u16>| weight.map(|weight| weight.to_string()).ok_or("the system's");
     let cpu = limits.cpu_max.map(|micros| format!("\"{}%\"", micros / 1000));
     [
+        named("cgroup.freeze", flag(limits.freeze)),
         named("cgroup.memory_max", number(limits.memory_max)),
         named("cgroup.memory_high", number(limits.memory_high)),
         named("cgroup.swap_max", number(limits.swap_max)),

@@ -133,6 +133,7 @@ fn namespaces(raw: &RawNamespaces) -> Namespaces {
 
 fn cgroup(raw: &RawCgroup) -> CgroupLimits {
     CgroupLimits {
+        freeze: is(&raw.freeze, false),
         memory_max: raw.memory_max.as_ref().and_then(|size| size.0),
         memory_high: raw.memory_high.as_ref().and_then(|size| size.0),
         swap_max: raw.swap_max.as_ref().and_then(|size| size.0),

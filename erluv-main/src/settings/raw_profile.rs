@@ -89,6 +89,7 @@ pub(super) struct RawNamespaces {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawCgroup {
+    pub(super) freeze: Option<Flag>,
     pub(super) memory_max: Option<Bytes>,
     pub(super) memory_high: Option<Bytes>,
     pub(super) swap_max: Option<Bytes>,

@@ -45,6 +45,9 @@ pub(crate) enum TreeError {
 /// Whether anything lives in a group.
 const EVENTS: &str = "cgroup.events";
 
+/// Whether all in a group is stopped.
+const FREEZE: &str = "cgroup.freeze";
+
 /// The controllers that the group of this process is given.
 pub(super) fn offered() -> Result<BTreeSet<String>, TreeError> {
     Base::find().map(|base| base.controllers())
@@ -183,6 +186,11 @@ impl Hierarchy {
         let path = self.worker_path(node, worker);
         let events = path.and_then(|path| fs::read_to_string(path.join("memory.events")));
         events.is_ok_and(|events| procfs::has_oom_kill(&events))
+    }
+
+    pub(super) fn freeze(&self, node: NodeIndex, worker: WorkerId, freeze: bool) -> io::Result<()> {
+        let file = self.worker_path(node, worker)?.join(FREEZE);
+        File::options().write(true).open(file)?.write_all(if freeze { b"1" } else { b"0" })
     }
 
     pub(super) fn kill(&mut self, node: NodeIndex, worker: WorkerId) -> io::Result<()> {

@@ -21,7 +21,8 @@ pub(super) struct Setting {
 /// All writes for these limits. A group that is killed for want of memory is killed whole: a worker without one of its
 /// processes would be neither alive nor dead.
 pub(super) fn settings(limits: &CgroupLimits) -> Vec<Setting> {
-    let CgroupLimits { memory_max, memory_high, swap_max, pids_max, cpu_max, cpu_weight, io_weight, io_max } = limits;
+    let CgroupLimits { freeze: _, memory_max, memory_high, swap_max, pids_max, cpu_max, cpu_weight, io_weight, io_max } =
+        limits;
     let number = |key, controller, file, value: &Option<u64>| {
         value.map(|value| Setting { key, controller, file, value: value.to_string() })
     };
@@ -93,6 +94,7 @@ mod tests {
     #[test]
     fn each_limit_is_written_as_its_file_takes_it() {
         let limits = CgroupLimits {
+            freeze: true,
             memory_max: Some(1 << 26),
             memory_high: Some(1 << 25),
             swap_max: Some(0),

@@ -140,10 +140,14 @@ impl Trees {
 
     /// What of these limits no worker can have, after [`Trees::provide`].
     pub(crate) fn lacks(&self, limits: &CgroupLimits) -> Vec<String> {
-        limits::lacking(limits, |setting| match &self.kind {
+        let mut lacks = limits::lacking(limits, |setting| match &self.kind {
             Kind::Cgroup(hierarchy) => hierarchy.lacks(setting),
             Kind::Groups(_) => Some(self.about.clone()),
-        })
+        });
+        if limits.freeze && matches!(self.kind, Kind::Groups(_)) {
+            lacks.push(format!("cgroup freeze: {}", self.about));
+        }
+        lacks
     }
 
     /// Makes a worker's tree with the limits of its profile; the folder to fork into, where it is a control group.
@@ -167,7 +171,7 @@ impl Trees {
         match &mut self.kind {
             Kind::Cgroup(hierarchy) => {
                 hierarchy.node(node)?;
-                let folder = hierarchy.make(node, worker, closed)?;
+                let folder = hierarchy.make(node, worker, closed && !profile.cgroup.freeze)?;
                 let set = settings.iter().try_for_each(|setting| match hierarchy.lacks(setting) {
                     None => hierarchy.set(&folder, setting),
                     Some(_) => lacks(),
@@ -200,6 +204,17 @@ impl Trees {
         match &self.kind {
             Kind::Cgroup(hierarchy) => hierarchy.was_out_of_memory(node, worker),
             Kind::Groups(_) => false,
+        }
+    }
+
+    /// Stops all of a worker, or lets it go on.
+    ///
+    /// # Errors
+    /// Those of open(2) and write(2); without control groups, always.
+    pub(crate) fn freeze(&self, node: NodeIndex, worker: WorkerId, freeze: bool) -> io::Result<()> {
+        match &self.kind {
+            Kind::Cgroup(hierarchy) => hierarchy.freeze(node, worker, freeze),
+            Kind::Groups(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

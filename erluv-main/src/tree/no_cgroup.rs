@@ -74,6 +74,10 @@ impl Hierarchy {
         match *self {}
     }
 
+    pub(super) fn freeze(&self, _: NodeIndex, _: WorkerId, _: bool) -> io::Result<()> {
+        match *self {}
+    }
+
     pub(super) fn kill(&mut self, _: NodeIndex, _: WorkerId) -> io::Result<()> {
         match *self {}
     }

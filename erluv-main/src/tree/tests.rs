@@ -83,6 +83,34 @@ fn what_a_dead_main_left_is_killed_at_the_next_start() {
 }
 
 #[test]
+fn a_worker_that_freezes_is_stopped_and_continued_whole_and_a_stopped_one_still_ends() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Required);
+        let place = folder(bench.workers.about()).join("n0/w2");
+        let frozen = || fs::read_to_string(place.join("cgroup.events")).unwrap().contains("frozen 1");
+        let mut order = shell("setsid -f sleep 1000; exec sleep 1000");
+        order.sandbox = sandbox(|profile| profile.cgroup.freeze = true);
+        let started = bench.start(order);
+        let signal = |bench: &mut Bench, signal: i32| {
+            assert!(bench.workers.signal(NODE, started.id(), u8::try_from(signal).unwrap()));
+        };
+        signal(&mut bench, libc::SIGSTOP);
+        bench.until("all of it stopped", |_| frozen().then_some(()));
+        signal(&mut bench, libc::SIGCONT);
+        bench.until("all of it running", |_| (!frozen()).then_some(()));
+        signal(&mut bench, libc::SIGSTOP);
+        bench.until("all of it stopped again", |_| frozen().then_some(()));
+        let (now, grace) = (std::time::Instant::now(), std::time::Duration::from_secs(100));
+        bench.workers.stop(NODE, started.id(), grace, now);
+        let ended = bench.end(started.id());
+        assert_eq!(ended.status, erluv_proto::ipc::ExitStatus::Signal(15, false));
+        // The next worker of this node is not made in a group that is stopped.
+        assert!(!exists(&place));
+        bench.workers.close();
+    });
+}
+
+#[test]
 fn without_control_groups_it_is_said_why() {
     alone_as_root(|| {
         let trees = Trees::open(UseCgroup::Never).unwrap();

@@ -22,6 +22,10 @@ impl Workers {
         let Some(entry) = self.table.get_mut(&worker) else { return };
         let Some(process) = &entry.process else { return };
         let (leader, node) = (process.pid, entry.node);
+        if entry.freezes {
+            // What is stopped does not come to its SIGTERM. An error means that nothing is.
+            let _ = self.trees.freeze(node, worker, false);
+        }
         match &mut entry.ending {
             Ending::Signal => signal(process),
             Ending::SignalGroup => {

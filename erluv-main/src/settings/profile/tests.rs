@@ -70,7 +70,7 @@ fn every_key_of_the_inner_tables_is_taken() {
                 [profile.x.mounts]\nroot = '/x'\nread_only = true\nprivate_tmp = '1M'\nprivate_dev = true\n\
                 private_proc = true\nhidden = ['/h']\nbind = ['/b']\nbind_read_only = ['/c:/d']\n\
                 [profile.x.namespaces]\npid = true\nnet = true\nipc = true\nuser = true\ncgroup = true\nhostname = 'n'\n\
-                [profile.x.cgroup]\nmemory_max = '2M'\nmemory_high = '1M'\nswap_max = 0\npids_max = 9\ncpu_max = 1\n\
+                [profile.x.cgroup]\nfreeze = true\nmemory_max = '2M'\nmemory_high = '1M'\nswap_max = 0\npids_max = 9\ncpu_max = 1\n\
                 cpu_weight = 7\nio_weight = 8\nio_max = ['8:0 wbps=1']";
     let found = profile(text).unwrap().profile;
     let rules = found.landlock.unwrap();
@@ -85,6 +85,7 @@ fn every_key_of_the_inner_tables_is_taken() {
     let uts = Some(c"n".to_owned());
     assert_eq!(found.namespaces, Namespaces { pid: true, net: true, ipc: true, uts, user: true, cgroup: true });
     let cgroup = found.cgroup;
+    assert!(cgroup.freeze);
     assert_eq!((cgroup.memory_max, cgroup.memory_high, cgroup.swap_max), (Some(2 << 20), Some(1 << 20), Some(0)));
     assert_eq!((cgroup.pids_max, cgroup.cpu_max), (Some(9), Some(100_000)));
     assert_eq!((cgroup.cpu_weight, cgroup.io_weight, cgroup.io_max.len()), (Some(7), Some(8), 1));
