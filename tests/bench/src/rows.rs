@@ -270,7 +270,7 @@ impl On<'_> {
         let option = if name == "default" { "[]".to_owned() } else { format!("[{{profile, <<\"{name}\">>}}]") };
         let (one, _) = self.plan.trues;
         // A program of the system's: the strict ones execute no other.
-        match self.work("one", &["/bin/true", &one.to_string(), &option]) {
+        match self.work("one", &["\"/bin/true\"", &one.to_string(), &option]) {
             Err(error) if ["badopt", "refused", "invalid_option"].iter().any(|no| error.contains(no)) => {
                 crate::say(&format!("bench: profile {name} is left out: {error}"));
                 Ok(Vec::new())
