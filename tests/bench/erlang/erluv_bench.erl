@@ -120,9 +120,17 @@ release_some([], _) ->
     ok;
 release_some(Holders, Most) ->
     {Some, Others} = lists:split(min(Most, length(Holders)), Holders),
+    %% One that has failed at it, or before, has to fail the measurement.
+    Monitored = [{Holder, monitor(process, Holder)} || Holder <- Some],
     [Holder ! {release, self()} || Holder <- Some],
-    [receive {released, Holder} -> ok end || Holder <- Some],
+    [released(One) || One <- Monitored],
     release_some(Others, Most).
+
+released({Holder, Ref}) ->
+    receive
+        {released, Holder} -> true = demonitor(Ref, [flush]);
+        {'DOWN', Ref, process, Holder, Reason} -> error(Reason)
+    end.
 
 %% The VM's helper for ports hangs for ever when more than 8192 of its processes end at the same moment: the pipe that
 %% its signal handler writes to is full then, and only the interrupted code would read it (seen in OTP 25).

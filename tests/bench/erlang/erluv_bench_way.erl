@@ -274,11 +274,23 @@ kill(port, Held) ->
 
 %% @doc Waits until the end of one that was killed is told.
 gone({erluv, _}, {Pid, Ref}) ->
-    receive {'DOWN', Ref, process, Pid, {signaled, sigkill}} -> ok after ?LONG -> error(hangs) end;
+    receive
+        {'DOWN', Ref, process, Pid, {signaled, sigkill}} -> ok;
+        {'DOWN', Ref, process, Pid, Other} -> error({ended, Other})
+    after ?LONG -> error(hangs)
+    end;
 gone(app, {Pid, OsPid}) ->
-    receive {'DOWN', OsPid, process, Pid, {exit_status, 9}} -> ok after ?LONG -> error(hangs) end;
+    receive
+        {'DOWN', OsPid, process, Pid, {exit_status, 9}} -> ok;
+        {'DOWN', OsPid, process, Pid, Other} -> error({ended, Other})
+    after ?LONG -> error(hangs)
+    end;
 gone(port, Port) ->
-    receive {Port, {exit_status, 137}} -> ok after ?LONG -> error(hangs) end.
+    receive
+        {Port, {exit_status, 137}} -> ok;
+        {Port, Other} -> error({ended, Other})
+    after ?LONG -> error(hangs)
+    end.
 
 %% @doc Starts a command whose output goes to the caller, which does not receive it.
 deaf({erluv, Node}, Command) ->

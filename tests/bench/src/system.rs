@@ -183,10 +183,10 @@ impl System {
         Ok(self.processes.iter().map(of).collect())
     }
 
-    /// The last lines of the daemon's log: what it says of a failure.
+    /// The last lines of the daemon's log, newest first: what it says of a failure. Not what it says of each worker.
     pub(crate) fn log(&self) -> String {
         let log = self.daemon.as_ref().map(Daemon::log).unwrap_or_default();
-        log.lines().rev().take(5).collect::<Vec<_>>().join("\n")
+        log.lines().rev().filter(|line| !line.contains(": audit event=")).take(8).collect::<Vec<_>>().join("\n")
     }
 
     /// Ends it in good order.
