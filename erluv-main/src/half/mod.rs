@@ -48,6 +48,8 @@ pub(crate) struct Half {
     ping: u64,
     /// When the ping that is not answered yet was sent.
     unanswered: Option<Instant>,
+    /// It has said something since the last look: its answer may wait behind thousands of requests.
+    spoke: bool,
     next_ping: Instant,
 }
 
@@ -62,6 +64,7 @@ impl Half {
             gate: Gate::default(),
             ping: 0,
             unanswered: None,
+            spoke: false,
             next_ping: now,
         }
     }
@@ -106,14 +109,18 @@ impl Half {
         if matches!(frame, ToMain::Pong(_)) {
             self.unanswered = None;
         }
+        self.spoke = true;
         Ok(Some(frame))
     }
 
-    /// Pings where it is time; a ping that is not answered within `patience` is a hang.
+    /// Pings where it is time; a child that has neither answered nor said anything else within `patience` hangs.
     ///
     /// # Errors
     /// Why the child is lost.
     pub(crate) fn heartbeat(&mut self, now: Instant, every: Duration, patience: Duration) -> Result<(), Loss> {
+        if std::mem::take(&mut self.spoke) && self.unanswered.is_some() {
+            self.unanswered = Some(now);
+        }
         if let Some(since) = self.unanswered {
             return if now.saturating_duration_since(since) >= patience { Err(Loss::Hung(patience)) } else { Ok(()) };
         }

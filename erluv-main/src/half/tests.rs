@@ -78,6 +78,18 @@ fn a_ping_that_is_not_answered_is_a_hang() {
 }
 
 #[test]
+fn a_child_that_still_says_something_does_not_hang() {
+    let (second, patience) = (Duration::from_secs(1), Duration::from_secs(10));
+    let (child, mut half) = half();
+    let start = Instant::now();
+    half.heartbeat(start, second, patience).unwrap();
+    send(&child, &ToMain::Ready(Ready { missing: Vec::new() }));
+    assert!(matches!(half.hear(State::Starting), Ok(Some(ToMain::Ready(_)))));
+    assert_eq!(half.heartbeat(start + patience, second, patience), Ok(()));
+    assert_eq!(half.heartbeat(start + patience * 2, second, patience), Err(Loss::Hung(patience)));
+}
+
+#[test]
 fn s51_a_malformed_frame_is_the_end_of_child_and_no_more() {
     let good = ipc::encode(&ToMain::Ready(Ready { missing: Vec::new() })).unwrap();
     let mut trailing = good.clone();
