@@ -187,8 +187,8 @@ fn a_second_of_the_same_name_waits_until_the_first_is_gone() {
         assert_eq!(node.eval_ok("receive {nodedown, E} -> down after 2000 -> up end"), "up");
         assert_eq!(first.worker_pids().len(), 1);
         first.signal(nix::sys::signal::Signal::SIGKILL);
-        second.wait_connected(&node);
         assert_eq!(node.eval_ok("receive {nodedown, E} -> down end"), "down");
+        second.wait_connected(&node);
         assert_eq!(node.eval_ok("gen_server:call({erluv, E}, workers)"), "[]");
     }
 }
