@@ -406,15 +406,21 @@ fn a_worker_lives_no_longer_than_its_profile_grants() {
     });
 }
 
+/// A worker that ignores SIGTERM by now, and has an hour to live.
+fn stubborn_for_an_hour(bench: &mut Bench) -> Started {
+    let mut order = shell("trap '' TERM; echo set; while :; do sleep 1000; done");
+    order.sandbox = sandbox(|profile| profile.wall = Some(HOUR));
+    order.stdout = Output::Pipe;
+    let started = bench.start(order);
+    bench.until("the trap", |_| (rustix::io::read(&started.pipes[0], &mut [0; 8]).ok()? > 0).then_some(()));
+    started
+}
+
 #[test]
 fn s42_a_worker_whose_time_is_over_has_its_grace_and_then_sigkill() {
     alone_as_root(|| {
         let mut bench = Bench::new(UseCgroup::Never);
-        let mut order = shell("trap '' TERM; echo set; while :; do sleep 1000; done");
-        order.sandbox = sandbox(|profile| profile.wall = Some(HOUR));
-        order.stdout = Output::Pipe;
-        let started = bench.start(order);
-        bench.until("the trap", |_| (rustix::io::read(&started.pipes[0], &mut [0; 8]).ok()? > 0).then_some(()));
+        let started = stubborn_for_an_hour(&mut bench);
         let over = bench.workers.next_deadline().unwrap();
         bench.turn_at(over);
         // The bench's grace is an hour, too.
@@ -431,11 +437,7 @@ fn s42_a_worker_whose_time_is_over_has_its_grace_and_then_sigkill() {
 fn a_worker_that_was_stopped_before_its_time_was_over_has_its_whole_grace() {
     alone_as_root(|| {
         let mut bench = Bench::new(UseCgroup::Never);
-        let mut order = shell("trap '' TERM; echo set; while :; do sleep 1000; done");
-        order.sandbox = sandbox(|profile| profile.wall = Some(HOUR));
-        order.stdout = Output::Pipe;
-        let started = bench.start(order);
-        bench.until("the trap", |_| (rustix::io::read(&started.pipes[0], &mut [0; 8]).ok()? > 0).then_some(()));
+        let started = stubborn_for_an_hour(&mut bench);
         let now = Instant::now();
         bench.workers.stop(NODE, started.id(), HOUR * 2, now);
         assert_eq!(bench.workers.next_deadline(), Some(now + HOUR * 2));
