@@ -143,7 +143,13 @@ fn a_terminal_is_the_commands_and_is_set_right_behind_it() {
         "stty -a | grep -o -- '-*icanon'; {exec} -- /bin/sh -c 'test -t 0 && stty raw && stty -a | grep -o -- -icanon'; \
          stty -a | grep -o -- '-*icanon'"
     );
-    let output = Command::new("script").args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = script.spawn().unwrap();
+    // Kept open: at its end script(1) types ^D, which a terminal may echo among what is said.
+    let typed = running.stdin.take();
+    let output = running.wait_with_output().unwrap();
+    drop(typed);
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["icanon", "-icanon", "icanon"]);
 }
