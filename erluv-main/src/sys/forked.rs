@@ -219,14 +219,14 @@ pub(super) fn verify(ids: &Ids) -> Called {
 
 fn has_groups(ids: &Ids) -> Called<bool> {
     let room = c_int::try_from(ids.seen.len()).map_err(|_| libc::EINVAL)?;
-    // SAFETY: with a room of 0 nothing is written.
-    let count = check(unsafe { libc::getgroups(0, std::ptr::null_mut()) })?;
-    if count != room {
-        return Ok(false);
-    }
     // SAFETY: `seen` has room for that many, and its cells may be written through a shared reference.
-    check(unsafe { libc::getgroups(room, ids.seen.as_ptr().cast::<libc::gid_t>().cast_mut()) })?;
-    let seen = || ids.seen.iter().map(std::cell::Cell::get);
+    let count = check(unsafe { libc::getgroups(room, ids.seen.as_ptr().cast::<libc::gid_t>().cast_mut()) });
+    let count = match count {
+        // There are even more.
+        Err(libc::EINVAL) => return Ok(false),
+        count => count.and_then(|count| usize::try_from(count).map_err(|_| libc::EINVAL))?,
+    };
+    let seen = || ids.seen.iter().map(std::cell::Cell::get).take(count);
     Ok(seen().eq(ids.groups.iter().copied()) || seen().eq(ids.sorted.iter().copied()))
 }
 

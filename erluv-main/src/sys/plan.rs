@@ -146,7 +146,7 @@ pub(super) struct Ids {
     pub(super) groups: Vec<libc::gid_t>,
     /// The same in the order in which the kernel may give them back.
     pub(super) sorted: Vec<libc::gid_t>,
-    /// Room for what getgroups(2) says in the forked process.
+    /// Room for what getgroups(2) says in the forked process, and for one too many.
     pub(super) seen: Vec<Cell<libc::gid_t>>,
 }
 
@@ -250,7 +250,7 @@ impl Ids {
         let groups = identity.groups.clone();
         let mut sorted = groups.clone();
         sorted.sort_unstable();
-        let seen = vec![Cell::new(0); groups.len()];
+        let seen = vec![Cell::new(0); groups.len().saturating_add(1)];
         Self { uid: identity.uid, gid: identity.gid, groups, sorted, seen }
     }
 }
