@@ -27,7 +27,7 @@ use erluv_proto::ids::{RequestId, WorkerId};
 use erluv_proto::ipc::{self, Exited, Failure, LaunchFailed, SIGNALS, Step};
 
 use crate::audit::{Asked, Subject};
-use crate::launch::{self, Ends};
+use crate::launch::{self, Answer, Ends};
 use crate::order::{Ending, NodeIndex, Order, Running};
 use crate::sandbox::CgroupLimits;
 use crate::sys::{Process, Reaped};
@@ -51,7 +51,9 @@ pub(crate) enum Report {
 pub(crate) enum LaunchOutcome<'w> {
     /// It is forked. When the pipe is readable, [`Workers::exec_answered`] is to be called; it closes the pipe.
     Pending { worker: WorkerId, error_pipe: BorrowedFd<'w> },
-    /// It came to no fork.
+    /// Main has waited for its exec: it runs, or a step of it has failed and it is about to end.
+    Answered { worker: WorkerId, report: Option<Report> },
+    /// No process was made.
     Failed(Report),
 }
 
@@ -189,7 +191,7 @@ impl Workers {
                 return LaunchOutcome::Failed(Report::Failed(order.node, failed));
             }
         };
-        let launch::Forked { process, init, error, ends } = forked;
+        let launch::Forked { process, init, answer, ends } = forked;
         let entry = Worker {
             node: order.node,
             request: order.request,
@@ -225,9 +227,28 @@ impl Workers {
         of_node.ids.insert(worker);
         of_node.running.add(&entry.user, &entry.profile);
         self.timers.extend(entry.timer.map(|at| (at, worker)));
-        let entry = self.table.entry(worker).or_insert(entry);
-        let pipe: &OwnedFd = entry.error.insert(error);
-        LaunchOutcome::Pending { worker, error_pipe: pipe.as_fd() }
+        self.table.insert(worker, entry);
+        self.await_exec(worker, answer, now)
+    }
+
+    /// Takes down how the exec of a new worker went, or the pipe that will say it.
+    fn await_exec(&mut self, worker: WorkerId, answer: Answer, now: Instant) -> LaunchOutcome<'_> {
+        let failed = match answer {
+            Answer::Known(failed) => failed,
+            Answer::Pipe(pipe) => {
+                return match self.table.get_mut(&worker).map(|entry| entry.error.insert(pipe)) {
+                    Some(pipe) => LaunchOutcome::Pending { worker, error_pipe: OwnedFd::as_fd(pipe) },
+                    None => LaunchOutcome::Answered { worker, report: None },
+                };
+            }
+        };
+        let event = if failed.is_some() { Event::ExecFailed } else { Event::ExecSucceeded };
+        if let Some(entry) = self.table.get_mut(&worker) {
+            entry.failure = failed;
+        }
+        let mut report = None;
+        self.happens(worker, event, now, &mut |told| report = Some(told));
+        LaunchOutcome::Answered { worker, report }
     }
 
     fn fork(&mut self, order: &Order, worker: WorkerId) -> Result<launch::Forked, launch::Unlaunched> {
