@@ -161,7 +161,7 @@ impl Session {
             match tokens::source(event.token()) {
                 Some(Source::Exec(worker)) => reports.extend(self.workers.exec_answered(worker, now)),
                 Some(Source::Signals) => self.hear_signals(worker, now, &mut reports),
-                Some(Source::Control(_) | Source::Log(_) | Source::Link(_)) | None => {}
+                Some(Source::Ended | Source::Control(_) | Source::Log(_) | Source::Link(_)) | None => {}
             }
         }
         self.workers.due(now, |report| reports.push(report));

@@ -9,14 +9,16 @@ mod ask;
 #[cfg(target_os = "linux")]
 pub(crate) mod bench;
 mod end;
+mod looks;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod option_tests;
+mod reap;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -31,6 +33,7 @@ use crate::sandbox::CgroupLimits;
 use crate::sys::{Process, Reaped};
 use crate::tree::Trees;
 use crate::worker::{Event, State};
+use looks::Looks;
 
 /// What a node's child is to be told; in [`Report::Launched`] with the node's ends of the pipes.
 #[derive(Debug)]
@@ -88,6 +91,8 @@ struct Worker {
     /// How it is asked to end, and the command that does so, from its fork until it is reaped.
     ending: Ending,
     killer: Option<Process>,
+    /// It was signalled so that it ends, and is among [`Workers::condemned`].
+    condemned: bool,
     /// The read end of the command's error pipe: in another process namespace, that tells the command that main lives.
     killer_error: Option<OwnedFd>,
     /// The init of its process namespace, until it is reaped.
@@ -136,6 +141,10 @@ pub(crate) struct Workers {
     inits: HashMap<i32, WorkerId>,
     by_node: BTreeMap<NodeIndex, OfNode>,
     timers: BTreeSet<(Instant, WorkerId)>,
+    looks: Looks,
+    /// Process ids of those that were signalled so that they end, in that order: once each, and until they are reaped or
+    /// a little longer.
+    condemned: VecDeque<i32>,
 }
 
 impl Workers {
@@ -151,6 +160,8 @@ impl Workers {
             inits: HashMap::new(),
             by_node: BTreeMap::new(),
             timers: BTreeSet::new(),
+            looks: Looks::default(),
+            condemned: VecDeque::new(),
         }
     }
 
@@ -196,6 +207,7 @@ impl Workers {
             ends,
             ending: order.ending,
             killer: None,
+            condemned: false,
             killer_error: None,
             init,
             oom: false,
