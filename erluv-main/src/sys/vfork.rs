@@ -27,7 +27,7 @@ use libc::{c_int, c_long};
 
 use super::forked::{Called, become_planned, leave};
 use super::os::{CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, called, forbid_tracing, ignored};
-use super::{Blocked, Born, Made, Plan, Process, reap};
+use super::{Blocked, Born, Made, Plan, Process, discard, reap};
 use crate::order::Order;
 use crate::sandbox::{CgroupLimits, Namespaces, Profile};
 
@@ -104,9 +104,12 @@ pub(crate) fn spawn_and_wait(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>) ->
     drop(blocked);
     #[cfg(test)]
     super::guard::allow_allocation();
-    // The change of ids has left the memory as the host has it.
-    forbid_tracing().map_err(io::Error::from_raw_os_error)?;
     let process = Process { pid: made?, pidfd: None };
+    // The change of ids has left the memory as the host has it.
+    if let Err(errno) = forbid_tracing() {
+        discard(&process);
+        return Err(io::Error::from_raw_os_error(errno));
+    }
     let user = plan.ids.as_ref().map(|ids| ids.uid);
     if took >= CROWDED {
         *WAITED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
