@@ -8,6 +8,7 @@
 //!   is looked at before each.
 //! - That user may stop the process, and so main. A timer, which the exec takes away, kills it after [`PATIENCE`]; it is
 //!   then made by fork(2), and so is whatever that user gets in the next [`PENANCE`].
+//! - Main makes no other process meanwhile. Where that lasts ([`CROWDED`]), fork(2) is the way, too.
 //! - No other signal is taken before the memory is known to be undumpable, so that none makes a core of main.
 //! - What acts on memory (and not on a process), or could keep the process waiting, is made by fork(2): see
 //!   [`is_brief`].
@@ -26,7 +27,7 @@ use libc::{c_int, c_long};
 
 use super::forked::{Called, become_planned, leave};
 use super::os::{CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, called, forbid_tracing, ignored};
-use super::{Blocked, Born, Made, Plan, Process, reap};
+use super::{Blocked, Born, Made, Plan, Process, discard, reap};
 use crate::order::Order;
 use crate::sandbox::{CgroupLimits, Namespaces, Profile};
 
@@ -39,6 +40,13 @@ const PATIENCE_WITH_USER: Duration = Duration::from_millis(50);
 /// ... gets no more processes this way for so long.
 const PENANCE: Duration = Duration::from_secs(60);
 
+/// Where a process takes so long, which is twenty times what it takes by itself, others have the processors. Several that
+/// are made by fork wait for their turns side by side then, and main for none of them ...
+const CROWDED: Duration = Duration::from_micros(2500);
+
+/// ... for so long.
+const UNTIL_LESS_CROWDED: Duration = Duration::from_millis(100);
+
 /// Of proc_pid_stat(5), `flags`: on its way out, and forked without an exec.
 const PF_EXITING: u64 = 0x4;
 const PF_FORKNOEXEC: u64 = 0x40;
@@ -48,6 +56,9 @@ const STACK: usize = 128 * 1024;
 
 /// Whom main has waited for, and when: `None` is main's own user.
 static SLOW: Mutex<Vec<(Option<u32>, Instant)>> = Mutex::new(Vec::new());
+
+/// When main last had to wait for its turn.
+static WAITED: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// The stack of the one process at a time that is made this way.
 #[repr(align(4096))]
@@ -76,7 +87,7 @@ pub(in crate::sys) fn is_brief(profile: &Profile) -> bool {
 /// Whether the worker of an order can be made this way, now.
 pub(crate) fn suits(order: &Order) -> bool {
     let user = order.identity.as_ref().map(|identity| identity.uid);
-    order.sandbox.prepared.brief && order.nice.is_none() && is_memory_guarded() && !is_slow(user)
+    order.sandbox.prepared.brief && order.nice.is_none() && !is_crowded() && !is_slow(user) && is_memory_guarded()
 }
 
 /// Makes the worker of a plan that has no error pipe, and waits until its program runs, or never will.
@@ -93,10 +104,16 @@ pub(crate) fn spawn_and_wait(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>) ->
     drop(blocked);
     #[cfg(test)]
     super::guard::allow_allocation();
-    // The change of ids has left the memory as the host has it.
-    forbid_tracing().map_err(io::Error::from_raw_os_error)?;
     let process = Process { pid: made?, pidfd: None };
+    // The change of ids has left the memory as the host has it.
+    if let Err(errno) = forbid_tracing() {
+        discard(&process);
+        return Err(io::Error::from_raw_os_error(errno));
+    }
     let user = plan.ids.as_ref().map(|ids| ids.uid);
+    if took >= CROWDED {
+        *WAITED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
     if took >= PATIENCE_WITH_USER {
         be_wary_of(user);
     }
@@ -213,6 +230,17 @@ fn is_unexecuted(pid: i32) -> bool {
     // Behind the name, which may have any byte in it: state, ppid, pgrp, session, tty_nr, tpgid, flags.
     let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6)?.parse::<u64>().ok());
     flags.is_some_and(|flags| flags & (PF_EXITING | PF_FORKNOEXEC) == PF_EXITING | PF_FORKNOEXEC)
+}
+
+/// The processors are as good as free.
+#[cfg(test)]
+pub(super) fn forget_the_crowd() {
+    *WAITED.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+fn is_crowded() -> bool {
+    let waited = *WAITED.lock().unwrap_or_else(PoisonError::into_inner);
+    waited.is_some_and(|when| when.elapsed() < UNTIL_LESS_CROWDED)
 }
 
 fn is_slow(user: Option<u32>) -> bool {

@@ -11,7 +11,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use super::testing::{alone, alone_as_root};
-use super::vfork::{is_brief, is_guarded_by};
+use super::vfork::{forget_the_crowd, is_brief, is_guarded_by};
 use crate::order::{Identity, Order};
 use crate::sandbox::{Mounts, Profile, Scheduler};
 use crate::tree::UseCgroup;
@@ -44,6 +44,8 @@ fn leased(name: &str) -> (PathBuf, File) {
 /// Whether main has waited for the exec.
 fn is_waited_for(bench: &mut Bench, order: Order) -> bool {
     let known = bench.reports.len();
+    // Whatever else runs on this machine.
+    forget_the_crowd();
     bench.launch(order).expect("a process");
     bench.reports.len() > known
 }
@@ -52,13 +54,14 @@ fn is_waited_for(bench: &mut Bench, order: Order) -> bool {
 fn how_an_exec_went_is_known_when_the_launch_comes_back() {
     alone_as_root(|| {
         let mut bench = Bench::new(UseCgroup::Auto);
-        bench.launch(order(&["/bin/true"]));
+        assert!(is_waited_for(&mut bench, order(&["/bin/true"])));
         assert!(matches!(bench.reports.pop(), Some(Report::Launched(..))));
-        bench.launch(order(&["/no/such/program"]));
+        assert!(is_waited_for(&mut bench, order(&["/no/such/program"])));
         let failed = bench.reports.pop();
         let step = Failure::Step(Step::Exec, libc::ENOENT);
         assert!(matches!(failed, Some(Report::Failed(_, failed)) if failed.failure == step));
-        bench.launch(Order { cwd: c"/no/such/folder".to_owned(), ..order(&["/bin/true"]) });
+        let nowhere = Order { cwd: c"/no/such/folder".to_owned(), ..order(&["/bin/true"]) };
+        assert!(is_waited_for(&mut bench, nowhere));
         let failed = bench.reports.pop();
         let step = Failure::Step(Step::Chdir, libc::ENOENT);
         assert!(matches!(failed, Some(Report::Failed(_, failed)) if failed.failure == step));
@@ -135,6 +138,7 @@ fn s36_the_memory_that_it_shares_is_closed_to_its_own_user() {
             format!("{:?} {attached} {:?}", memory.map(drop), io::Error::last_os_error().raw_os_error())
         });
         let mut bench = Bench::new(UseCgroup::Never);
+        forget_the_crowd();
         bench.launch(of_slow(order(&[program.to_str().unwrap()])));
         drop(lease);
         let mut said = String::new();
@@ -158,6 +162,7 @@ fn a_user_that_stops_its_processes_before_their_exec_does_not_stop_main() {
             format!("{target} {stopped}")
         });
         let mut bench = Bench::new(UseCgroup::Auto);
+        forget_the_crowd();
         let slow = bench.launch(of_slow(order(&[program.to_str().unwrap()]))).expect("a process");
         let mut said = String::new();
         spied.read_to_string(&mut said).unwrap();
@@ -182,6 +187,7 @@ fn main_waits_for_nobody_who_keeps_a_process_from_its_exec() {
         let mut bench = Bench::new(UseCgroup::Auto);
         assert!(is_waited_for(&mut bench, of_slow(order(&["/bin/true"]))));
         // It is killed in its exec, and made anew by fork, where it waits by itself.
+        forget_the_crowd();
         let slow = bench.launch(of_slow(order(&[program.to_str().unwrap()]))).expect("a process");
         assert!(matches!(bench.reports[..], [Report::Launched(..)]), "that of before alone: {:?}", bench.reports);
         // The same user is waited for no more, others are.

@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use erluv_proto::ids::WorkerId;
-use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat};
 use thiserror::Error;
 
 use super::Removal;
@@ -279,10 +279,10 @@ impl Hierarchy {
         self.own.close();
     }
 
-    /// Whether a group is as it was made: nothing lives in it, and there are no groups in it.
+    /// Whether nothing lives in a group, nor in one that root has made in it: the worker's user cannot. In few calls,
+    /// as this is asked at the end of each worker.
     fn is_unused(&self, node: NodeIndex, worker: WorkerId) -> bool {
-        let empty = self.events(node, worker).is_ok_and(|events| !procfs::is_populated(&events));
-        empty && self.has_no_groups(node, worker).unwrap_or(false)
+        self.events(node, worker).is_ok_and(|events| !procfs::is_populated(&events))
     }
 
     fn events(&self, node: NodeIndex, worker: WorkerId) -> io::Result<String> {
@@ -291,11 +291,6 @@ impl Hierarchy {
         let mut events = [0; 64];
         let length = rustix::io::read(file, &mut events)?;
         Ok(String::from_utf8_lossy(events.get(..length).unwrap_or_default()).into_owned())
-    }
-
-    fn has_no_groups(&self, node: NodeIndex, worker: WorkerId) -> io::Result<bool> {
-        let about = statat(self.node_folder(node)?, name(self.group(worker)?), AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(about.st_nlink == 2)
     }
 
     fn node_folder(&self, node: NodeIndex) -> io::Result<&OwnedFd> {
