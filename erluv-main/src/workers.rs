@@ -21,6 +21,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use erluv_proto::ids::{RequestId, WorkerId};
@@ -29,7 +30,7 @@ use erluv_proto::ipc::{self, Exited, Failure, LaunchFailed, SIGNALS, Step};
 use crate::audit::{Asked, Subject};
 use crate::launch::{self, Answer, Ends};
 use crate::order::{Ending, NodeIndex, Order, Running};
-use crate::sandbox::CgroupLimits;
+use crate::sandbox::{CgroupLimits, Sandbox};
 use crate::sys::{Process, Reaped};
 use crate::tree::Trees;
 use crate::worker::{Event, State};
@@ -74,11 +75,8 @@ struct Worker {
     subject: Subject,
     /// The user's name, for the report.
     user: String,
-    /// The name of its profile, for the report and the ceilings.
-    profile: String,
-    output_limit: Option<u64>,
-    /// SIGSTOP and SIGCONT are for all of it.
-    freezes: bool,
+    /// What holds it, as it was when it was launched.
+    sandbox: Rc<Sandbox>,
     state: State,
     /// The process id, and that of its session and group.
     leader: i32,
@@ -132,7 +130,8 @@ pub(crate) struct Workers {
     /// `/dev/null`, and why it could not be opened.
     null: io::Result<OwnedFd>,
     next_id: u64,
-    table: BTreeMap<WorkerId, Worker>,
+    /// In boxes: of a table that grows at its end, half of each piece stays empty.
+    table: BTreeMap<WorkerId, Box<Worker>>,
     /// Process ids of those that are not reaped.
     by_pid: HashMap<i32, WorkerId>,
     /// Those of the commands that end workers, until they are reaped.
@@ -197,9 +196,6 @@ impl Workers {
             request: order.request,
             subject,
             user: order.identity.map(|identity| identity.name).unwrap_or_default(),
-            profile: order.sandbox.profile.name.to_string(),
-            output_limit: order.sandbox.profile.output,
-            freezes: order.sandbox.profile.cgroup.freeze,
             state: State::Launching,
             leader: process.pid,
             process: Some(process),
@@ -218,6 +214,7 @@ impl Workers {
             ended: None,
             grace_ends: None,
             timer: order.sandbox.profile.wall.and_then(|wall| now.checked_add(wall)),
+            sandbox: order.sandbox,
             pause: end::FIRST_PAUSE,
             give_up: None,
         };
@@ -225,9 +222,9 @@ impl Workers {
         self.inits.extend(entry.init.as_ref().map(|init| (init.pid, worker)));
         let of_node = self.by_node.entry(order.node).or_default();
         of_node.ids.insert(worker);
-        of_node.running.add(&entry.user, &entry.profile);
+        of_node.running.add(&entry.user, entry.sandbox.profile.name.as_str());
         self.timers.extend(entry.timer.map(|at| (at, worker)));
-        self.table.insert(worker, entry);
+        self.table.insert(worker, Box::new(entry));
         self.await_exec(worker, answer, now)
     }
 
@@ -297,10 +294,10 @@ impl Workers {
     /// Sends a running worker of this node one of the signals that a node may send. False where that is not so.
     pub(crate) fn signal(&mut self, node: NodeIndex, worker: WorkerId, signal: u8) -> bool {
         let entry = self.table.get(&worker).filter(|entry| entry.node == node);
-        let runs = |entry: &&Worker| matches!(entry.state, State::Running | State::Terminating | State::Killing);
-        let Some(entry) = entry.filter(runs) else { return false };
+        let runs = |state| matches!(state, State::Running | State::Terminating | State::Killing);
+        let Some(entry) = entry.filter(|entry| runs(entry.state)) else { return false };
         let signal = i32::from(signal);
-        if entry.freezes && matches!(signal, libc::SIGSTOP | libc::SIGCONT) {
+        if entry.sandbox.profile.cgroup.freeze && matches!(signal, libc::SIGSTOP | libc::SIGCONT) {
             let frozen = self.trees.freeze(node, worker, signal == libc::SIGSTOP);
             // Where nothing can be frozen, the profile may do without: the worker alone is stopped.
             if frozen.is_ok() {

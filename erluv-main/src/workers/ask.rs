@@ -22,7 +22,7 @@ impl Workers {
         let Some(entry) = self.table.get_mut(&worker) else { return };
         let Some(process) = &entry.process else { return };
         let (leader, node) = (process.pid, entry.node);
-        if entry.freezes {
+        if entry.sandbox.profile.cgroup.freeze {
             // What is stopped does not come to its SIGTERM. An error means that nothing is.
             let _ = self.trees.freeze(node, worker, false);
         }

@@ -129,8 +129,8 @@ impl Workers {
 
     /// With an init its whole namespace has ended: if that was waited for, the wait is over.
     pub(super) fn sweep_again(&mut self, worker: WorkerId, now: Instant, report: &mut dyn FnMut(Report)) {
-        let waits = |entry: &Worker| matches!(entry.state, State::Sweeping | State::Clearing);
-        if self.table.get(&worker).is_some_and(waits) {
+        let state = self.table.get(&worker).map(|entry| entry.state);
+        if matches!(state, Some(State::Sweeping | State::Clearing)) {
             self.set_timer(worker, None);
             self.sweep(worker, now, report);
         }
@@ -158,7 +158,7 @@ impl Workers {
         if let Some(entry) = self.table.remove(&worker) {
             if let Some(of_node) = self.by_node.get_mut(&entry.node) {
                 of_node.ids.remove(&worker);
-                of_node.running.remove(&entry.user, &entry.profile);
+                of_node.running.remove(&entry.user, entry.sandbox.profile.name.as_str());
             }
             if self.table.is_empty() {
                 self.trees.all_ended();
@@ -186,8 +186,8 @@ impl Worker {
             worker,
             os_pid: u32::try_from(self.leader).unwrap_or(0),
             user: self.user.clone(),
-            profile: self.profile.clone(),
-            output_limit: self.output_limit,
+            profile: self.sandbox.profile.name.to_string(),
+            output_limit: self.sandbox.profile.output,
             stdin: ends.stdin.is_some(),
             stdout: ends.stdout.is_some(),
             stderr: ends.stderr.is_some(),
