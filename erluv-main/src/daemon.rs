@@ -169,7 +169,7 @@ impl Daemon {
     #[cfg(target_os = "linux")]
     fn hear_ended(&mut self, now: Instant) {
         let mut reports = Vec::new();
-        let others = self.workers.named(self.ended.named(), now, |report| reports.push(report));
+        let others = self.workers.named(&self.ended.named(), now, |report| reports.push(report));
         self.tell_ends(reports, others, now);
     }
 
