@@ -16,10 +16,15 @@ use erluv_tests::proc::{self, Known};
 use erluv_tests::{needs_root, skip};
 use nix::sys::signal::Signal;
 
-/// Users of nobody else: a signal to all of a user reaches whatever runs as it on this machine. Several, as main makes
-/// nothing more in its own memory for whom it has once waited for.
-const HOSTILE: [u32; 3] = [61_235, 61_236, 61_237];
-const OTHER: u32 = 61_240;
+/// The users of a test, and of nobody else: a signal to all of a user reaches whatever runs as it on this machine.
+struct Users {
+    /// Several, as main makes nothing more in its own memory for whom it has once waited for.
+    hostile: [u32; 3],
+    other: u32,
+}
+
+const SHORT: Users = Users { hostile: [61_235, 61_236, 61_237], other: 61_238 };
+const LONG: Users = Users { hostile: [61_245, 61_246, 61_247], other: 61_248 };
 
 /// How many starts, one after the other, of each user.
 const STARTS: usize = 100;
@@ -27,8 +32,9 @@ const STARTS: usize = 100;
 const SCRIPT: &str = include_str!("common/hostile.pl");
 
 /// A daemon whose workers may have these users, who may call whatever the kernel lets them.
-fn bound() -> (Node, Daemon) {
-    let users = HOSTILE.iter().chain([&OTHER]).map(|id| format!("\"{id}:{id}\"")).collect::<Vec<_>>().join(", ");
+fn bound(users: &Users) -> (Node, Daemon) {
+    let users =
+        users.hostile.iter().chain([&users.other]).map(|id| format!("\"{id}:{id}\"")).collect::<Vec<_>>().join(", ");
     let (node, erluv) = pair(Otp::V25, &format!("[workers]\nusers = [{users}]\n[profile.default]\nseccomp = \"none\""));
     // What comes of a start; the end of a worker comes later.
     node.eval_ok(
@@ -132,16 +138,16 @@ fn assert_no_core_of_main(folder: &Path) {
     }
 }
 
-fn is_unharmed(pause: &str) {
-    let (node, erluv) = bound();
+fn is_unharmed(users: &Users, pause: &str) {
+    let (node, erluv) = bound(users);
     let (_folder, script, open) = place();
     let (main, child) = (Known::of(erluv.main_pid()).unwrap(), Known::of(erluv.child_pid()).unwrap());
     let before = of_main(&erluv);
     node.eval_ok(&format!(r#"Opts = [{{cd, "{}"}}]"#, open.display()));
-    for user in HOSTILE {
+    for user in users.hostile {
         let_loose(&node, &erluv, &script, user, &open, pause);
         for _ in 0..STARTS / 10 {
-            assert_eq!(round(&node, user), "[]", "the other user's starts that did not go as they should");
+            assert_eq!(round(&node, user, users.other), "[]", "the other user's starts that did not go as they should");
             assert!(main.is_alive() && child.is_alive());
         }
     }
@@ -155,7 +161,7 @@ fn is_unharmed(pause: &str) {
     assert!(!ends.contains("no_end"), "{ends}");
     eprintln!("the starts of the hostile users: {ends}");
     let mut windows = 0;
-    for user in HOSTILE {
+    for user in users.hostile {
         let found = fs::read_to_string(open.join(format!("found.{user}"))).unwrap();
         let count = |what: &str| found.lines().filter(|line| line.starts_with(what)).count();
         eprintln!("{user}: {} windows, {} traced after their exec", count("window"), count("traced"));
@@ -173,17 +179,17 @@ fn is_unharmed(pause: &str) {
     for folder in [open.as_path(), &proc::cwd(erluv.main_pid())] {
         assert_no_core_of_main(folder);
     }
-    ends_are_told_once(&erluv);
+    ends_are_told_once(&erluv, users.hostile.len());
     assert_eq!(node.eval_ok("{gen_server:call({erluv, E}, workers), net_adm:ping(E)}"), "{[],pong}");
     assert_eq!(proc::children(erluv.main_pid()), [erluv.child_pid()], "no child of main is left unreaped");
 }
 
 /// Ten starts of each user, in turns; those of the other user that did not go as they should.
-fn round(node: &Node, user: u32) -> String {
+fn round(node: &Node, user: u32, other: u32) -> String {
     node.eval_ok(&format!(
-        r#"Right = {{normal, <<"uid={OTHER} gid={OTHER} groups={OTHER}\n">>}},
+        r#"Right = {{normal, <<"uid={other} gid={other} groups={other}\n">>}},
         Ours = fun() ->
-            S = Start("{OTHER}", ["/usr/bin/id"], [stdout | Opts]),
+            S = Start("{other}", ["/usr/bin/id"], [stdout | Opts]),
             {{End(S), receive {{stdout, _, D}} -> D after 0 -> none end}} end,
         Round = [{{Start("{user}", ["/bin/true"], Opts), Ours()}} || _ <- lists:seq(1, 10)]"#
     ));
@@ -194,7 +200,7 @@ fn round(node: &Node, user: u32) -> String {
 }
 
 /// Each worker of main was started once and has ended once, or has failed once.
-fn ends_are_told_once(erluv: &Daemon) {
+fn ends_are_told_once(erluv: &Daemon, hostile: usize) {
     let [starts, ends, failed] = ["start", "end", "failed"].map(|event| told(erluv, event));
     assert_eq!(starts.keys().collect::<Vec<_>>(), ends.keys().collect::<Vec<_>>());
     for (worker, times) in starts.iter().chain(&ends).chain(&failed) {
@@ -202,7 +208,7 @@ fn ends_are_told_once(erluv: &Daemon) {
     }
     assert!(failed.keys().all(|worker| !starts.contains_key(worker)));
     // Those let loose, the ordinary ones of each, and the two of each pair.
-    let asked = HOSTILE.len() * (2 + 1 + 2 * STARTS);
+    let asked = hostile * (2 + 1 + 2 * STARTS);
     assert_eq!(starts.len() + failed.len(), asked, "each start is one or the other");
 }
 
@@ -212,7 +218,7 @@ fn s36_whoever_signals_and_traces_its_own_user_reaches_neither_main_nor_others()
     if !cfg!(target_arch = "x86_64") {
         skip!("the calls of the hostile program are those of amd64");
     }
-    is_unharmed("0");
+    is_unharmed(&SHORT, "0");
 }
 
 #[test]
@@ -221,5 +227,5 @@ fn s36_whoever_stops_its_own_user_for_long_keeps_main_and_others_from_nothing() 
     if !cfg!(target_arch = "x86_64") {
         skip!("the calls of the hostile program are those of amd64");
     }
-    is_unharmed("0.4");
+    is_unharmed(&LONG, "0.4");
 }

@@ -1,19 +1,22 @@
 //! Workers that are made in main's own memory. Each test runs in a process of its own with one thread.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use erluv_proto::ipc::{ExitStatus, Failure, Step};
+use nix::mount::{MsFlags, mount, umount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use super::testing::{alone, alone_as_root};
 use super::vfork::{forget_the_crowd, is_brief, is_guarded_by};
 use crate::order::{Identity, Order};
-use crate::sandbox::{Mounts, Profile, Scheduler};
+use crate::sandbox::{IoPriority, Mounts, Profile, Scheduler};
 use crate::tree::UseCgroup;
 use crate::workers::Report;
 use crate::workers::bench::{Bench, NODE, field, order, sandbox, shell};
@@ -206,14 +209,81 @@ fn main_waits_for_nobody_who_keeps_a_process_from_its_exec() {
     });
 }
 
+/// A file system of the slow user's whose server takes what it is asked and never answers, but for the first message.
+/// It ends with what comes back.
+fn never_answers(at: &Path) -> io::PipeWriter {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let nothing = None::<&str>;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+    let mut device = File::options().read(true).write(true).open("/dev/fuse").unwrap();
+    let data = format!("fd={},rootmode=40000,user_id={SLOW},group_id={SLOW}", device.as_raw_fd());
+    mount(Some("none"), at, Some("fuse"), MsFlags::empty(), Some(data.as_str())).unwrap();
+    let (mut until, keep) = io::pipe().unwrap();
+    // SAFETY: this process has one thread.
+    if unsafe { libc::fork() } != 0 {
+        return keep;
+    }
+    drop(keep);
+    let mut asked = [0; 1 << 17];
+    assert!(device.read(&mut asked).unwrap() > 16);
+    // Of fuse(4): length, error and the number of the message; version 7.31, and the rest may be 0.
+    let mut answer = [0; 80];
+    answer[0] = 80;
+    answer[8..16].copy_from_slice(&asked[8..16]);
+    (answer[16], answer[20]) = (7, 31);
+    device.write_all(&answer).unwrap();
+    // What is taken and not answered is waited for, come SIGKILL or not.
+    for _ in 0..2 {
+        assert!(device.read(&mut asked).unwrap() > 16);
+    }
+    until.read_to_end(&mut Vec::new()).unwrap();
+    // SAFETY: _exit takes a number.
+    unsafe { libc::_exit(0) }
+}
+
+#[test]
+fn a_process_that_not_even_sigkill_ends_does_not_stop_main() {
+    alone_as_root(|| {
+        if !Path::new("/dev/fuse").exists() {
+            return println!("skipped: no /dev/fuse here");
+        }
+        let at = std::env::temp_dir().join(format!("erluv-hangs-{}", std::process::id()));
+        fs::create_dir(&at).unwrap();
+        let server = never_answers(&at);
+        let mut bench = Bench::new(UseCgroup::Auto);
+        forget_the_crowd();
+        let cwd = CString::new(at.to_str().unwrap()).unwrap();
+        let hangs = bench.launch(of_slow(Order { cwd, ..order(&["/bin/true"]) })).expect("a process");
+        // The memory is not main's alone yet: others are made by fork.
+        assert!(bench.reports.is_empty(), "{:?}", bench.reports);
+        assert!(!is_waited_for(&mut bench, order(&["/bin/true"])));
+        let ends = |bench: &mut Bench| bench.reports.iter().any(|report| matches!(report, Report::Exited(..)));
+        bench.until("the end of another", |bench| ends(bench).then_some(()));
+        // Nobody is there to answer any more.
+        drop(server);
+        bench.until("its failure", |bench| bench.workers.is_empty(NODE).then_some(()));
+        let failed = bench.reports.iter().find_map(|report| match report {
+            Report::Failed(_, failed) if failed.worker == hangs => Some(failed.failure.clone()),
+            Report::Failed(..) | Report::Launched(..) | Report::Exited(..) => None,
+        });
+        let gone = [libc::ECONNABORTED, libc::ENOTCONN].map(|errno| Some(Failure::Step(Step::Chdir, errno)));
+        assert!(gone.contains(&failed), "{failed:?}");
+        bench.until("main has its memory to itself", |bench| is_waited_for(bench, order(&["/bin/true"])).then_some(()));
+        umount(&at).unwrap();
+        fs::remove_dir(&at).unwrap();
+        bench.workers.close();
+    });
+}
+
 #[test]
 fn what_acts_on_memory_or_may_wait_is_made_by_fork() {
     type Change = fn(&mut Profile);
-    let changes: [Change; 7] = [
+    let changes: [Change; 8] = [
         |profile| profile.memory_deny_write_execute = true,
         |profile| profile.oom_score_adj = Some(500),
         |profile| profile.scheduler = Some(Scheduler::Idle),
         |profile| profile.nice = Some(19),
+        |profile| profile.io_priority = Some(IoPriority::Idle),
         |profile| profile.mounts = Some(Mounts::default()),
         |profile| profile.namespaces.pid = true,
         |profile| profile.cgroup.cpu_max = Some(1000),
