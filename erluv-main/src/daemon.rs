@@ -168,7 +168,7 @@ impl Daemon {
         let heard = self.signals.pending().collect::<Vec<_>>();
         for signal in heard {
             match signal {
-                libc::SIGCHLD => self.reap(now),
+                libc::SIGCHLD => self.hear_ended(now),
                 libc::SIGHUP => (self.reload)(&mut self.servings, &mut self.workers),
                 libc::SIGUSR1 => self.describe(),
                 _ => self.terminate(now),
@@ -176,18 +176,15 @@ impl Daemon {
         }
     }
 
-    /// Whom the system names is taken up, in this turn; the others when it is time for a look at all.
-    #[cfg(target_os = "linux")]
+    /// Whom the system names is taken up at once, the others when it is time for a look at all.
     fn hear_ended(&mut self, now: Instant) {
+        #[cfg(target_os = "linux")]
+        let named = self.ended.named();
+        #[cfg(not(target_os = "linux"))]
+        let named = std::iter::empty();
         let mut reports = Vec::new();
-        let others = self.workers.named(self.ended.named(), now, |report| reports.push(report));
+        let others = self.workers.named(named, now, |report| reports.push(report));
         self.tell_ends(reports, others, now);
-    }
-
-    /// No event of this kind comes there.
-    #[cfg(not(target_os = "linux"))]
-    fn hear_ended(&mut self, now: Instant) {
-        self.reap(now);
     }
 
     fn reap(&mut self, now: Instant) {
