@@ -111,6 +111,29 @@ what_is_written_is_read_case() ->
     ok = erluv:write(Stream, eof),
     ?assertEqual({eof, normal}, erluv:read(Stream, 10000)).
 
+%% A daemon whose max_frame is smaller than a piece refuses it whole, and nothing of it is lost or written twice.
+what_is_too_long_for_a_daemon_is_written_in_shorter_pieces_case() ->
+    Bytes = << <<N:32>> || N <- lists:seq(1, 300000) >>,
+    Written = fun(Most) ->
+        Takes = fun Takes(Taken) ->
+            receive
+                {'$gen_call', From, {stdin, Piece}} when byte_size(Piece) > Most ->
+                    gen:reply(From, {error, too_large}),
+                    Takes(Taken);
+                {'$gen_call', From, {stdin, Piece}} ->
+                    gen:reply(From, ok),
+                    Takes([Taken, Piece]);
+                {taken, To} ->
+                    To ! {taken, iolist_to_binary(Taken)}
+            end
+        end,
+        Worker = spawn_link(fun() -> Takes([]) end),
+        ?assertEqual(ok, erluv_stream:write_pieces(Worker, Bytes)),
+        Worker ! {taken, self()},
+        receive {taken, Taken} -> Taken end
+    end,
+    [?assert(Written(Most) =:= Bytes) || Most <- [65536, 100000, 524288, 1048576]].
+
 both_outputs_are_told_apart_case() ->
     {ok, Stream} = erluv:stream("echo e >&2; exit 4", [stderr]),
     ?assertEqual({stderr, <<"e\n">>}, erluv:read(Stream, 10000)),
