@@ -144,6 +144,7 @@ impl Manager {
             }
             Request::SpawnOther { request, from } => send::put_spawn_error(outlet.node, request, from, "notsup"),
             Request::Call(caller, call) => self.server_call(caller, call, outlet),
+            Request::CallToNobody(caller) => self.nobody(caller, outlet),
             Request::Message { to, from, message } => self.message(to, from, message, outlet),
             Request::Link { from, to, target } => self.link(from, to, target, outlet),
             Request::Unlink { id, from, to, target } => self.unlink(id, from, to, target, outlet),

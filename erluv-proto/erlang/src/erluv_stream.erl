@@ -57,7 +57,7 @@ read({?MODULE, Pid, Ref, Acks}, Timeout) ->
 %% @doc Writes to the worker's standard input, which the options have to ask for, or ends it by `eof'. Waits until the
 %% worker's pipe has taken all: a worker whose own output has to be read meanwhile must have another process write.
 -spec write(stream(), iodata() | eof) -> ok | {error, term()}.
-write({?MODULE, Pid, _, _}, eof) -> erluv_call:worker(Pid, {stdin, eof}, infinity);
+write({?MODULE, Pid, _, _}, eof) -> erluv_call:worker(Pid, {stdin, eof});
 write({?MODULE, Pid, _, _}, Data) -> write_pieces(Pid, iolist_to_binary(Data)).
 
 %% @doc Ends the worker, if it has not ended, and throws away what was not read. Returns when it has ended: all output
@@ -108,7 +108,7 @@ write_pieces(Pid, Data, Most) ->
 %% this piece: it is offered again, more and more seldom.
 -spec write_piece(pid(), binary(), pos_integer()) -> ok | {error, term()}.
 write_piece(Pid, Piece, Pause) ->
-    case erluv_call:worker(Pid, {stdin, Piece}, infinity) of
+    case erluv_call:worker(Pid, {stdin, Piece}) of
         {error, stdin_overflow} ->
             timer:sleep(Pause),
             write_piece(Pid, Piece, min(2 * Pause, 100));
