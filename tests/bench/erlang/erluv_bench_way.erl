@@ -43,11 +43,16 @@ run({limit, Node}, Program, _) ->
     end.
 
 %% @doc Runs a command and returns how many bytes it has written, all of which have been received. `window' among the
-%% options is for erluv by messages: with a window, acknowledged piece by piece.
+%% options is for erluv by messages: with a window, acknowledged by halves, as erluv-protocol(7) says.
 output({erluv, Node}, Command, Options) ->
     Windows = [{window, ?WINDOW} || lists:member(window, Options)],
     {Pid, Ref} = spawn_opt(Node, erluv, run, [Command, [stdout | Windows]], [monitor]),
-    erluv_output(Pid, Ref, Windows =/= [], 0);
+    Together =
+        case Windows of
+            [] -> infinity;
+            _ -> ?WINDOW div 2
+        end,
+    erluv_output(Pid, Ref, Together, 0, 0);
 output(app, Command, _) ->
     {ok, Stream} = erluv:stream(Command),
     app_output(Stream, 0);
@@ -58,11 +63,14 @@ output({limit, Node}, Command, _) ->
     {bench, Node} ! <<"o", (text(Command))/binary>>,
     limit_output(0).
 
-erluv_output(Pid, Ref, Acknowledge, Sum) ->
+%% An atom is more than any number: without a window nothing is acknowledged.
+erluv_output(Pid, Ref, Together, Read, Sum) when Read >= Together ->
+    Pid ! {ack, stdout, Read},
+    erluv_output(Pid, Ref, Together, 0, Sum);
+erluv_output(Pid, Ref, Together, Read, Sum) ->
     receive
         {stdout, Pid, Data} ->
-            Acknowledge andalso (Pid ! {ack, stdout, byte_size(Data)}),
-            erluv_output(Pid, Ref, Acknowledge, Sum + byte_size(Data));
+            erluv_output(Pid, Ref, Together, Read + byte_size(Data), Sum + byte_size(Data));
         {'DOWN', Ref, process, Pid, normal} ->
             Sum
     after ?LONG -> error({hangs, Sum})
