@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use crate::sys::{FdKind, fd_kind};
+use crate::sys::{Datagram, FdKind, fd_kind};
 
 /// What a read of the control socket brought.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ use crate::sys::{FdKind, fd_kind};
 pub(crate) enum Received {
     /// A frame and its descriptors, as many as it asks for.
     Frame(ToChild, Vec<OwnedFd>),
+    /// A frame whose descriptors found no room here. What came of them is closed.
+    NoRoom(ToChild),
     /// Nothing for now.
     Empty,
     /// Main is gone.
@@ -124,17 +126,26 @@ impl Control {
     pub(crate) fn receive(&mut self) -> io::Result<Received> {
         match crate::sys::receive(self.socket.as_fd(), &mut self.buffer) {
             Ok(None) => Ok(Received::End),
-            Ok(Some((length, descriptors))) => {
+            Ok(Some(Datagram { length, descriptors, lacks_room })) => {
                 let datagram = self.buffer.get(..length).unwrap_or_default();
-                let frame = ipc::decode(datagram, descriptors.len());
-                let frame = frame.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                // What did not come is believed to be what the frame says.
+                let count = if lacks_room { ipc::announced(datagram) } else { descriptors.len() };
+                let frame = ipc::decode::<ToChild>(datagram, count).map_err(invalid)?;
                 check_kinds(&frame, &descriptors)?;
-                Ok(Received::Frame(frame, descriptors))
+                match lacks_room {
+                    true if descriptors.len() >= count => Err(invalid("descriptors that its frame has no word of")),
+                    true => Ok(Received::NoRoom(frame)),
+                    false => Ok(Received::Frame(frame, descriptors)),
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Empty),
             Err(error) => Err(error),
         }
     }
+}
+
+fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// Whether the descriptors of a frame are what it says (S-20): a connection is a socket, a worker's stream a pipe or a
@@ -152,8 +163,7 @@ fn check_kinds(frame: &ToChild, descriptors: &[OwnedFd]) -> io::Result<()> {
     for descriptor in descriptors {
         let kind = fd_kind(descriptor.as_fd())?;
         if !wanted.contains(&kind) {
-            let what = format!("a descriptor is a {kind:?}, not a {wanted:?}");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            return Err(invalid(format!("a descriptor is a {kind:?}, not a {wanted:?}")));
         }
     }
     Ok(())

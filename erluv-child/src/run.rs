@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use erluv_proto::dist::{self, Control as ControlMessage, send};
 use erluv_proto::etf::{put_atom, put_tuple};
-use erluv_proto::ipc::{Connection, Hello, Ready, Stop, ToChild, ToMain};
+use erluv_proto::ipc::{Connection, Failure, Hello, LaunchFailed, Launched, Ready, Step, Stop, ToChild, ToMain};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustix::io::Errno;
 
 use crate::control::{Control, Received};
 use crate::dispatcher::request::SERVER;
@@ -97,7 +98,7 @@ impl Child {
                 Received::Frame(ToChild::Hello(hello), descriptors) => {
                     return Ok((hello, descriptors.into_iter().next()));
                 }
-                Received::Frame(_, _) => return Err(RunError::NoHello),
+                Received::Frame(..) | Received::NoRoom(_) => return Err(RunError::NoHello),
                 Received::Empty => control.wait().map_err(RunError::Control)?,
                 Received::End => return Err(RunError::MainGone),
             }
@@ -182,6 +183,7 @@ impl Child {
         loop {
             match self.control.receive().map_err(RunError::Control)? {
                 Received::Frame(frame, descriptors) => self.main_says(frame, descriptors, now),
+                Received::NoRoom(frame) => self.main_says_too_much(&frame, now),
                 Received::Empty => return Ok(()),
                 Received::End => return Err(RunError::MainGone),
             }
@@ -212,6 +214,26 @@ impl Child {
                 Some((manager, mut outlet)) => manager.exited(&exited, &mut outlet),
                 None => self.kept.exited(&exited),
             },
+        }
+    }
+
+    /// A frame has come without its descriptors, as we have no room for them. What they were for comes to nothing, and
+    /// all else goes on.
+    fn main_says_too_much(&mut self, frame: &ToChild, now: Instant) {
+        ::log::warn!("no descriptor is left: raise the limit of open files that erluv-main is started with");
+        match frame {
+            ToChild::Launched(launched) => {
+                self.control.send(&ToMain::Stop(Stop { worker: launched.worker, grace: 0 }));
+                if let Some((manager, mut outlet)) = self.manager(now) {
+                    manager.launch_failed(&no_room(launched), &mut outlet);
+                }
+            }
+            ToChild::Connection(_) => self.control.send(&ToMain::Disconnected("no descriptor is left".to_owned())),
+            ToChild::Hello(_)
+            | ToChild::LaunchFailed(_)
+            | ToChild::Exited(_)
+            | ToChild::Ping(_)
+            | ToChild::Stopping(()) => {}
         }
     }
 
@@ -302,6 +324,12 @@ fn control_failed(error: io::Error) -> RunError {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => RunError::MainGone,
         _ => RunError::Control(error),
     }
+}
+
+/// To who asked it is the same as a main that has no descriptors left for pipes.
+fn no_room(launched: &Launched) -> LaunchFailed {
+    let failure = Failure::Step(Step::Pipe, Errno::MFILE.raw_os_error());
+    LaunchFailed { request: launched.request, worker: launched.worker, failure }
 }
 
 fn outlet<'o>(node: &'o mut Vec<u8>, main: &'o mut Control, poll: &'o Poll, now: Instant) -> Outlet<'o> {

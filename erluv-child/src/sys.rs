@@ -69,14 +69,22 @@ pub(crate) fn read_append(fd: BorrowedFd<'_>, out: &mut Vec<u8>, max: usize) -> 
     Ok(read)
 }
 
-/// Receives one datagram of the control socket into `buf`, with the descriptors that came with it, close-on-exec.
-///
-/// Returns its length and the descriptors in their order; `None` once the other end is closed.
+/// A whole datagram of the control socket.
+#[derive(Debug)]
+pub(crate) struct Datagram {
+    pub(crate) length: usize,
+    /// In their order, close-on-exec.
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// More of them came, and this process has no room for them: the limit of open files.
+    pub(crate) lacks_room: bool,
+}
+
+/// Receives one datagram of the control socket into `buf`; `None` once the other end is closed.
 ///
 /// # Errors
-/// Those of recvmsg(2), `EAGAIN` among them; [`io::ErrorKind::InvalidData`] where the datagram or its descriptors were
-/// cut short (S-19): what did arrive of them is closed. An interrupted call is repeated.
-pub(crate) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
+/// Those of recvmsg(2), `EAGAIN` among them; [`io::ErrorKind::InvalidData`] where the datagram was cut short or more
+/// descriptors came than any frame has (S-19): what did arrive of them is closed. An interrupted call is repeated.
+pub(crate) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Option<Datagram>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = retry_on_intr(|| {
@@ -89,13 +97,14 @@ pub(crate) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Option<(
             descriptors.extend(rights);
         }
     }
-    if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    let lacks_room = message.flags.contains(ReturnFlags::CTRUNC) && descriptors.len() < MAX_DESCRIPTORS;
+    if message.flags.contains(ReturnFlags::TRUNC) || (message.flags.contains(ReturnFlags::CTRUNC) && !lacks_room) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "control socket: datagram or descriptors cut short"));
     }
-    match (message.bytes, descriptors.is_empty()) {
+    match (message.bytes, descriptors.is_empty() && !lacks_room) {
         (0, true) => Ok(None),
         (0, false) => Err(io::Error::new(io::ErrorKind::InvalidData, "control socket: descriptors without a frame")),
-        (bytes, _) => Ok(Some((bytes, descriptors))),
+        (length, _) => Ok(Some(Datagram { length, descriptors, lacks_room })),
     }
 }
 

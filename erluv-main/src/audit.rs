@@ -84,7 +84,7 @@ impl Asked {
             // What its shell is told, behind "-c".
             Ending::Command(kill) => kill.argv.last().map(|line| Value::of(line.as_bytes(), LONGEST_WHAT)),
         };
-        Subject { about: about.end(), command: Some(command), kill }
+        Subject { about: about.end().into_boxed_str(), command: Some(command), kill }
     }
 }
 
@@ -92,7 +92,7 @@ impl Asked {
 #[derive(Debug)]
 pub(crate) struct Subject {
     /// Who asked, which worker, and what it is.
-    about: String,
+    about: Box<str>,
     /// Until they have been said: what is executed, and the command of its own that ends it.
     command: Option<Value>,
     kill: Option<Value>,

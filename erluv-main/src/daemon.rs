@@ -1,5 +1,8 @@
 //! The loop of the privileged half. One thread, one poller; signals arrive as events; nothing in it waits.
 
+#[cfg(target_os = "linux")]
+mod ended;
+
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -12,6 +15,7 @@ use crate::half::life::Event;
 use crate::notify;
 use crate::order::NodeIndex;
 use crate::serving::{Serving, Shared};
+use crate::sys::Reaped;
 use crate::tokens::{self, Source};
 use crate::workers::{Report, Workers};
 
@@ -28,6 +32,8 @@ pub(crate) type Reload = Box<dyn Fn(&mut [Serving], &mut Workers)>;
 pub(crate) struct Daemon {
     poll: Poll,
     signals: Signals,
+    #[cfg(target_os = "linux")]
+    ended: ended::Ended,
     servings: Vec<Serving>,
     workers: Workers,
     /// When it was told to go, and when it leaves at the latest.
@@ -43,9 +49,20 @@ impl Daemon {
     /// Where the system has no poller, or signals cannot be taken.
     pub(crate) fn new(servings: Vec<Serving>, workers: Workers, reload: Reload) -> io::Result<Self> {
         let poll = Poll::new()?;
+        // SIGCHLD, too, where `ended` reads it: with a handler it is not ignored, whatever main was started with.
         let mut signals = Signals::new([libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGCHLD])?;
         poll.registry().register(&mut signals, tokens::SIGNALS, Interest::READABLE)?;
-        Ok(Self { poll, signals, servings, workers, leave_by: None, reload, announced: false })
+        Ok(Self {
+            #[cfg(target_os = "linux")]
+            ended: ended::Ended::watch(poll.registry())?,
+            poll,
+            signals,
+            servings,
+            workers,
+            leave_by: None,
+            reload,
+            announced: false,
+        })
     }
 
     /// Serves until told to go, or until no node is left that wants to be served.
@@ -83,6 +100,7 @@ impl Daemon {
         for event in events.iter() {
             match tokens::source(event.token()) {
                 Some(Source::Signals) => self.hear_signals(now),
+                Some(Source::Ended) => self.hear_ended(now),
                 Some(Source::Control(node)) => self.on(node, now, Serving::control_ready),
                 Some(Source::Log(node)) => self.on(node, now, |serving, _| serving.log_ready()),
                 Some(Source::Link(node)) => self.on(node, now, Serving::link_ready),
@@ -93,6 +111,9 @@ impl Daemon {
                 }
                 None => {}
             }
+        }
+        if self.workers.next_look(now).is_some_and(|at| at <= now) {
+            self.reap(now);
         }
         let mut reports = Vec::new();
         self.workers.due(now, |report| reports.push(report));
@@ -112,8 +133,10 @@ impl Daemon {
     /// How long the poller may wait.
     fn patience(&self) -> Option<Duration> {
         let nodes = self.servings.iter().filter_map(Serving::next_deadline);
-        let deadline = nodes.chain(self.workers.next_deadline()).chain(self.leave_by).min();
-        let until = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        let workers = self.workers.next_deadline().into_iter().chain(self.workers.next_look(now));
+        let deadline = nodes.chain(workers).chain(self.leave_by).min();
+        let until = deadline.map(|deadline| deadline.saturating_duration_since(now));
         until.into_iter().chain(crate::log::is_behind().then_some(LOG_PAUSE)).min()
     }
 
@@ -142,9 +165,27 @@ impl Daemon {
         }
     }
 
+    /// Whom the system names is taken up, in this turn; the others when it is time for a look at all.
+    #[cfg(target_os = "linux")]
+    fn hear_ended(&mut self, now: Instant) {
+        let mut reports = Vec::new();
+        let others = self.workers.named(self.ended.named(), now, |report| reports.push(report));
+        self.tell_ends(reports, others, now);
+    }
+
+    /// No event of this kind comes there.
+    #[cfg(not(target_os = "linux"))]
+    fn hear_ended(&mut self, now: Instant) {
+        self.reap(now);
+    }
+
     fn reap(&mut self, now: Instant) {
         let mut reports = Vec::new();
         let others = self.workers.reaped(now, |report| reports.push(report));
+        self.tell_ends(reports, others, now);
+    }
+
+    fn tell_ends(&mut self, reports: Vec<Report>, others: Vec<Reaped>, now: Instant) {
         for report in reports {
             self.report(report, now);
         }

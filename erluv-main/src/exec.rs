@@ -114,6 +114,14 @@ impl Session {
                 self.workers.close();
                 return Ok(code);
             }
+            LaunchOutcome::Answered { worker, report } => {
+                if let Some(code) = report.as_ref().and_then(end_of) {
+                    self.wait_until_empty(&mut Events::with_capacity(16))?;
+                    self.workers.close();
+                    return Ok(code);
+                }
+                worker
+            }
             LaunchOutcome::Pending { worker, error_pipe } => {
                 let raw = error_pipe.as_raw_fd();
                 self.poll.registry().register(&mut SourceFd(&raw), tokens::exec(worker), Interest::READABLE)?;
@@ -153,7 +161,7 @@ impl Session {
             match tokens::source(event.token()) {
                 Some(Source::Exec(worker)) => reports.extend(self.workers.exec_answered(worker, now)),
                 Some(Source::Signals) => self.hear_signals(worker, now, &mut reports),
-                Some(Source::Control(_) | Source::Log(_) | Source::Link(_)) | None => {}
+                Some(Source::Ended | Source::Control(_) | Source::Log(_) | Source::Link(_)) | None => {}
             }
         }
         self.workers.due(now, |report| reports.push(report));

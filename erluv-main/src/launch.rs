@@ -11,21 +11,29 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::order::{Identity, Input, Order, Output};
-use crate::sys::{Plan, Process, discard, spawn, spawn_init, spawn_within};
+use crate::sys::{Made, Plan, Process, discard, spawn, spawn_and_wait, spawn_init, spawn_within, suits};
 use crate::terminal::{self, Pair};
 
 /// The step before the fork that failed, or the fork, and its errno.
 pub(crate) type Unlaunched = (Step, i32);
 
-/// A process that is forked and has not told yet how its exec went.
+/// How the exec of a process went.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Its program runs, or a step failed.
+    Known(Option<Unlaunched>),
+    /// It will say so by its error pipe: the read end, not blocking.
+    Pipe(OwnedFd),
+}
+
+/// A process that is made, and may be on its way to its exec yet.
 #[derive(Debug)]
 pub(crate) struct Forked {
     pub(crate) process: Process,
     /// The init of its process namespace, where it has one: a child of main, too, to be killed when the process has
     /// ended.
     pub(crate) init: Option<Process>,
-    /// The read end of its error pipe, not blocking.
-    pub(crate) error: OwnedFd,
+    pub(crate) answer: Answer,
     /// The node's ends of its streams, not blocking.
     pub(crate) ends: Ends,
 }
@@ -56,34 +64,48 @@ pub(crate) fn open_null() -> io::Result<OwnedFd> {
     OpenOptions::new().read(true).write(true).open("/dev/null").map(OwnedFd::from)
 }
 
-/// Forks the worker of an order, on Linux into `cgroup`. The worker's ends are closed here, whatever comes of it, so
+/// Makes the worker of an order, on Linux in `cgroup`. The worker's ends are closed here, whatever comes of it, so
 /// that its end is the end of its streams (S-21).
 ///
 /// # Errors
-/// The step that failed in this process; those of the forked one come by [`Forked::error`].
+/// The step that failed in this process; those of the new one come by [`Forked::answer`].
 pub(crate) fn launch(
     order: &Order,
     null: BorrowedFd<'_>,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<Forked, Unlaunched> {
-    launch_within(order, null, cgroup, None)
+    make(order, null, cgroup, Beside::Nobody)
 }
 
-/// As [`launch`], in the process namespace of an init that is there. Without one, a new one is made where the profile
-/// says so.
+/// As [`launch`], for a process that goes where a worker is already: its group and, where there is an init, the process
+/// namespace of that. Main does not wait for its exec, as it does not know how that worker's group fares.
 ///
 /// # Errors
 /// As those of [`launch`].
-pub(crate) fn launch_within(
+pub(crate) fn launch_beside(
     order: &Order,
     null: BorrowedFd<'_>,
     cgroup: Option<BorrowedFd<'_>>,
     init: Option<&Process>,
 ) -> Result<Forked, Unlaunched> {
+    make(order, null, cgroup, Beside::Worker(init))
+}
+
+/// Whom a process joins.
+#[derive(Clone, Copy)]
+enum Beside<'w> {
+    Nobody,
+    /// A worker, and the init of its process namespace.
+    Worker(Option<&'w Process>),
+}
+
+fn make(
+    order: &Order,
+    null: BorrowedFd<'_>,
+    cgroup: Option<BorrowedFd<'_>>,
+    beside: Beside<'_>,
+) -> Result<Forked, Unlaunched> {
     let at = |step| move |error: io::Error| (step, error.raw_os_error().unwrap_or(libc::EIO));
-    // Nobody waits at either end: what is said there is one short write into an empty pipe.
-    let (answer, error) =
-        pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|errno| at(Step::Pipe)(errno.into()))?;
     let pair = order.terminal.as_ref().map(|wanted| terminal::open(wanted, order.identity.as_ref()));
     let Streams { ends, stdin, stdout, stderr, slave } =
         Streams::open(order, pair.transpose().map_err(at(Step::Terminal))?).map_err(at(Step::Pipe))?;
@@ -97,12 +119,48 @@ pub(crate) fn launch_within(
     };
     let own_out = own(&order.stdout, stdout.as_ref(), slave, rustix::stdio::stdout());
     let own_err = own(&order.stderr, stderr.as_ref(), slave, rustix::stdio::stderr());
-    let descriptors = vec![
+    let descriptors = [
         own_in.unwrap_or(null),
         target(&order.stdout, own_out, own_err).unwrap_or(null),
         target(&order.stderr, own_err, own_out).unwrap_or(null),
     ];
-    let plan = Plan::worker(order, descriptors, error.as_fd()).map_err(at(Step::Fork))?;
+    let waited = match beside {
+        Beside::Nobody if suits(order) => wait_for(order, descriptors, cgroup),
+        Beside::Nobody | Beside::Worker(_) => None,
+    };
+    let (process, init, answer) = match (waited, beside) {
+        (Some((process, failed)), _) => (process, None, Answer::Known(failed)),
+        (None, Beside::Worker(Some(init))) => fork(order, descriptors, cgroup, Some(init))?,
+        (None, Beside::Nobody | Beside::Worker(None)) => fork(order, descriptors, cgroup, None)?,
+    };
+    Ok(Forked { process, init, answer, ends })
+}
+
+/// Makes a process and waits for its exec. Nothing where that did not come to anything: fork is the way then.
+fn wait_for(
+    order: &Order,
+    descriptors: [BorrowedFd<'_>; 3],
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Option<(Process, Option<Unlaunched>)> {
+    let plan = Plan::worker(order, descriptors.to_vec(), None).ok()?;
+    match spawn_and_wait(&plan, cgroup) {
+        Ok(Made::Answered(process, failed)) => Some((process, failed)),
+        Ok(Made::Late) | Err(_) => None,
+    }
+}
+
+/// Forks a process and, where its profile has a process namespace and none is there, the init of one.
+fn fork(
+    order: &Order,
+    descriptors: [BorrowedFd<'_>; 3],
+    cgroup: Option<BorrowedFd<'_>>,
+    init: Option<&Process>,
+) -> Result<(Process, Option<Process>, Answer), Unlaunched> {
+    let at = |step| move |error: io::Error| (step, error.raw_os_error().unwrap_or(libc::EIO));
+    // Nobody waits at either end: what is said there is one short write into an empty pipe.
+    let (answer, error) =
+        pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|errno| at(Step::Pipe)(errno.into()))?;
+    let plan = Plan::worker(order, descriptors.to_vec(), Some(error.as_fd())).map_err(at(Step::Fork))?;
     let wanted = order.sandbox.profile.namespaces.pid && init.is_none();
     let ready = wanted.then(pipe).transpose().map_err(at(Step::Pipe))?;
     let plan = match &ready {
@@ -117,7 +175,7 @@ pub(crate) fn launch_within(
     if let (Err(_), Some(init)) = (&forked, &made) {
         discard(init);
     }
-    Ok(Forked { process: forked.map_err(at(Step::Fork))?, init: made, error: answer, ends })
+    Ok((forked.map_err(at(Step::Fork))?, made, Answer::Pipe(answer)))
 }
 
 /// A pipe that is its user's the worker can open by its name, too: `/dev/stdout` and its like.

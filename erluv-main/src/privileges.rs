@@ -1,17 +1,22 @@
 //! What erluv-main keeps of root's capabilities, capabilities(7): those that its configuration needs, each for a named
-//! reason. The rest goes at the start, for good, out of its own sets and out of what it can give to others. Runs in
-//! erluv-main once the configuration is known, before the first fork; SIGHUP takes no configuration in that needs more.
+//! reason. The rest goes at the start, for good, and of what is kept only what a profile gives may come back to what is
+//! executed (the bounding set). Runs in erluv-main once the configuration is known, before the first fork; SIGHUP takes
+//! no configuration in that needs more.
 //!
 //! What is left still is much: main stays uid 0, and root's files are its own. What it cannot do any more is what no
 //! file of root's gives back at once: load modules, trace, change network and clock, reach devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::settings::{CgroupUse, Settings};
 
 /// Why main needs each capability, by its name as in capabilities(7).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Needs(BTreeMap<String, &'static str>);
+pub(crate) struct Needs {
+    own: BTreeMap<String, &'static str>,
+    /// What its workers may have in their bounding set.
+    gives: BTreeMap<String, &'static str>,
+}
 
 /// What root's main needs whatever its configuration says.
 const ALWAYS: [(&str, &str); 8] = [
@@ -37,7 +42,7 @@ impl Needs {
         let mut needs = Self::default();
         let root = settings.euid == 0;
         if root {
-            needs.0.extend(ALWAYS.map(|(name, why)| (name.to_owned(), why)));
+            needs.own.extend(ALWAYS.map(|(name, why)| (name.to_owned(), why)));
         }
         let nodes = settings.nodes.iter().map(|node| &node.workers);
         let held = nodes.flat_map(|workers| workers.profiles.iter().map(move |held| (workers, &held.profile)));
@@ -60,7 +65,9 @@ impl Needs {
             if namespaces.pid {
                 needs.add("CAP_SYS_PTRACE", "a profile has a pid namespace, whose init is another user's");
             }
-            needs.0.extend(system::named(profile.bounding | profile.ambient).map(|name| (name, "a profile gives it")));
+            needs
+                .gives
+                .extend(system::named(profile.bounding | profile.ambient).map(|name| (name, "a profile gives it")));
         }
         if root && settings.pid_file.as_deref().is_some_and(is_not_in_roots_folder) {
             needs.add("CAP_DAC_OVERRIDE", "the folder of the pid file is not root's");
@@ -68,17 +75,22 @@ impl Needs {
         if root && settings.cgroup != CgroupUse::Never && crate::tree::needs_override() {
             needs.add("CAP_DAC_OVERRIDE", "main stands in a control group whose folder is not root's to write");
         }
+        for (name, why) in &needs.gives {
+            needs.own.entry(name.clone()).or_insert(why);
+        }
         needs
     }
 
     fn add(&mut self, name: &str, why: &'static str) {
-        self.0.insert(name.to_owned(), why);
+        self.own.insert(name.to_owned(), why);
     }
 
     /// What this one needs and `other` does not, each with its reason.
     pub(crate) fn beyond(&self, other: &Self) -> Vec<String> {
-        let more = self.0.iter().filter(|(name, _)| !other.0.contains_key(*name));
-        more.map(|(name, why)| format!("{name} ({why})")).collect()
+        let more = self.own.iter().filter(|(name, _)| !other.own.contains_key(*name));
+        let given = self.gives.iter().filter(|(name, _)| !other.gives.contains_key(*name));
+        let all = more.chain(given).map(|(name, why)| format!("{name} ({why})"));
+        all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
@@ -91,6 +103,7 @@ pub(crate) use system::keep_only;
 
 #[cfg(target_os = "linux")]
 mod system {
+    use std::collections::BTreeMap;
     use std::str::FromStr;
 
     use caps::errors::CapsError;
@@ -115,17 +128,24 @@ mod system {
 
     fn keep(needs: &Needs) -> Result<Vec<String>, CapsError> {
         let had = caps::read(None, CapSet::Permitted)?;
-        let needed = needs.0.keys().filter_map(|name| Capability::from_str(name).ok()).collect::<CapsHashSet>();
-        let kept = &needed & &had;
+        let set = |names: &BTreeMap<String, &str>| {
+            names.keys().filter_map(|name| Capability::from_str(name).ok()).collect::<CapsHashSet>()
+        };
+        let kept = &set(&needs.own) & &had;
+        let given = &set(&needs.gives) & &had;
         // A kernel before Linux 4.3 has no ambient set.
         if caps::runtime::ambient_set_supported().is_ok() {
             caps::clear(None, CapSet::Ambient)?;
         }
-        caps::clear(None, CapSet::Inheritable)?;
-        // What is not in this set erluv-child, which is executed as root, does not come back with. An ordinary user's
-        // main has nothing to give, and no right to change the set.
-        if had.contains(&Capability::CAP_SETPCAP) {
-            for capability in caps::read(None, CapSet::Bounding)?.difference(&kept) {
+        // An ordinary user's main has nothing to give, and no right to change the bounding set.
+        let root = had.contains(&Capability::CAP_SETPCAP);
+        // erluv-child, executed as root, has from its start what main hands down here. A worker does not: it gives that
+        // up with all the rest, and the bounding set, from which root's programs have theirs, is as small as its own by
+        // then, so that it need not be made smaller for each.
+        let handed = if root { kept.clone() } else { CapsHashSet::new() };
+        caps::set(None, CapSet::Inheritable, &handed)?;
+        if root {
+            for capability in caps::read(None, CapSet::Bounding)?.difference(&given) {
                 caps::drop(None, CapSet::Bounding, *capability)?;
             }
         }
@@ -136,7 +156,8 @@ mod system {
                 return Err("capabilities are left that were given up".into());
             }
         }
-        let lacking = needs.0.iter().filter(|(name, _)| Capability::from_str(name).is_ok_and(|it| !kept.contains(&it)));
+        let lacking =
+            needs.own.iter().filter(|(name, _)| Capability::from_str(name).is_ok_and(|it| !kept.contains(&it)));
         Ok(lacking.map(|(name, why)| format!("{name} ({why})")).collect())
     }
 }
@@ -165,11 +186,20 @@ mod tests {
     fn root_keeps_what_its_configuration_needs_and_no_more() {
         let needs = |text: &str| Needs::at(&settings(0, &format!("cgroup = false\n{text}")).unwrap(), 0);
         let plain = needs("");
-        assert!(plain.0.contains_key("CAP_SETUID") && !plain.0.contains_key("CAP_SYS_ADMIN"));
-        assert_eq!(plain.0.len(), ALWAYS.len());
+        assert!(plain.own.contains_key("CAP_SETUID") && !plain.own.contains_key("CAP_SYS_ADMIN"));
+        assert_eq!(plain.own.len(), ALWAYS.len());
         let nice = needs("[workers]\nnice_min = -5\n");
         assert_eq!(nice.beyond(&plain), ["CAP_SYS_NICE (priorities above main's own (nice, nice_min))"]);
         assert!(plain.beyond(&nice).is_empty());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_it_keeps_for_itself_it_cannot_give_later() {
+        let needs = |text: &str| Needs::at(&settings(0, &format!("cgroup = false\n{text}")).unwrap(), 0);
+        let gives = needs("[profile.default]\ncapabilities = ['CAP_KILL']\n");
+        assert_eq!(gives.own, needs("").own);
+        assert_eq!(gives.beyond(&needs("")), ["CAP_KILL (a profile gives it)"]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::order::NodeIndex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     Signals,
+    /// A child of main has ended (Linux).
+    Ended,
     /// The control socket of a node's child.
     Control(NodeIndex),
     /// The log pipe of a node's child.
@@ -20,6 +22,9 @@ pub(crate) enum Source {
 }
 
 pub(crate) const SIGNALS: Token = Token(0);
+
+#[cfg(target_os = "linux")]
+pub(crate) const ENDED: Token = Token(8);
 
 pub(crate) fn control(node: NodeIndex) -> Token {
     make(1, node.0)
@@ -46,6 +51,7 @@ pub(crate) fn source(token: Token) -> Option<Source> {
     let number = token.0 >> 3;
     match token.0 & 7 {
         0 if number == 0 => Some(Source::Signals),
+        0 if number == 1 => Some(Source::Ended),
         1 => Some(Source::Control(NodeIndex(number))),
         2 => Some(Source::Log(NodeIndex(number))),
         3 => Some(Source::Link(NodeIndex(number))),
@@ -61,6 +67,8 @@ mod tests {
     #[test]
     fn every_token_leads_back_to_its_source() {
         assert_eq!(source(SIGNALS), Some(Source::Signals));
+        #[cfg(target_os = "linux")]
+        assert_eq!(source(ENDED), Some(Source::Ended));
         assert_eq!(source(control(NodeIndex(3))), Some(Source::Control(NodeIndex(3))));
         assert_eq!(source(log(NodeIndex(0))), Some(Source::Log(NodeIndex(0))));
         assert_eq!(source(link(NodeIndex(7))), Some(Source::Link(NodeIndex(7))));

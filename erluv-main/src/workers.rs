@@ -9,28 +9,32 @@ mod ask;
 #[cfg(target_os = "linux")]
 pub(crate) mod bench;
 mod end;
+mod looks;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod option_tests;
+mod reap;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use erluv_proto::ids::{RequestId, WorkerId};
 use erluv_proto::ipc::{self, Exited, Failure, LaunchFailed, SIGNALS, Step};
 
 use crate::audit::{Asked, Subject};
-use crate::launch::{self, Ends};
+use crate::launch::{self, Answer, Ends};
 use crate::order::{Ending, NodeIndex, Order, Running};
-use crate::sandbox::CgroupLimits;
+use crate::sandbox::{CgroupLimits, Sandbox};
 use crate::sys::{Process, Reaped};
 use crate::tree::Trees;
 use crate::worker::{Event, State};
+use looks::Looks;
 
 /// What a node's child is to be told; in [`Report::Launched`] with the node's ends of the pipes.
 #[derive(Debug)]
@@ -48,7 +52,9 @@ pub(crate) enum Report {
 pub(crate) enum LaunchOutcome<'w> {
     /// It is forked. When the pipe is readable, [`Workers::exec_answered`] is to be called; it closes the pipe.
     Pending { worker: WorkerId, error_pipe: BorrowedFd<'w> },
-    /// It came to no fork.
+    /// Main has waited for its exec: it runs, or a step of it has failed and it is about to end.
+    Answered { worker: WorkerId, report: Option<Report> },
+    /// No process was made.
     Failed(Report),
 }
 
@@ -69,11 +75,8 @@ struct Worker {
     subject: Subject,
     /// The user's name, for the report.
     user: String,
-    /// The name of its profile, for the report and the ceilings.
-    profile: String,
-    output_limit: Option<u64>,
-    /// SIGSTOP and SIGCONT are for all of it.
-    freezes: bool,
+    /// What holds it, as it was when it was launched.
+    sandbox: Rc<Sandbox>,
     state: State,
     /// The process id, and that of its session and group.
     leader: i32,
@@ -86,6 +89,8 @@ struct Worker {
     /// How it is asked to end, and the command that does so, from its fork until it is reaped.
     ending: Ending,
     killer: Option<Process>,
+    /// It was signalled so that it ends, and is among [`Workers::condemned`].
+    condemned: bool,
     /// The read end of the command's error pipe: in another process namespace, that tells the command that main lives.
     killer_error: Option<OwnedFd>,
     /// The init of its process namespace, until it is reaped.
@@ -125,7 +130,8 @@ pub(crate) struct Workers {
     /// `/dev/null`, and why it could not be opened.
     null: io::Result<OwnedFd>,
     next_id: u64,
-    table: BTreeMap<WorkerId, Worker>,
+    /// In boxes: of a table that grows at its end, half of each piece stays empty.
+    table: BTreeMap<WorkerId, Box<Worker>>,
     /// Process ids of those that are not reaped.
     by_pid: HashMap<i32, WorkerId>,
     /// Those of the commands that end workers, until they are reaped.
@@ -134,6 +140,10 @@ pub(crate) struct Workers {
     inits: HashMap<i32, WorkerId>,
     by_node: BTreeMap<NodeIndex, OfNode>,
     timers: BTreeSet<(Instant, WorkerId)>,
+    looks: Looks,
+    /// Process ids of those that were signalled so that they end, in that order: once each, and until they are reaped or
+    /// a little longer.
+    condemned: VecDeque<i32>,
 }
 
 impl Workers {
@@ -149,6 +159,8 @@ impl Workers {
             inits: HashMap::new(),
             by_node: BTreeMap::new(),
             timers: BTreeSet::new(),
+            looks: Looks::default(),
+            condemned: VecDeque::new(),
         }
     }
 
@@ -178,15 +190,12 @@ impl Workers {
                 return LaunchOutcome::Failed(Report::Failed(order.node, failed));
             }
         };
-        let launch::Forked { process, init, error, ends } = forked;
+        let launch::Forked { process, init, answer, ends } = forked;
         let entry = Worker {
             node: order.node,
             request: order.request,
             subject,
             user: order.identity.map(|identity| identity.name).unwrap_or_default(),
-            profile: order.sandbox.profile.name.to_string(),
-            output_limit: order.sandbox.profile.output,
-            freezes: order.sandbox.profile.cgroup.freeze,
             state: State::Launching,
             leader: process.pid,
             process: Some(process),
@@ -194,6 +203,7 @@ impl Workers {
             ends,
             ending: order.ending,
             killer: None,
+            condemned: false,
             killer_error: None,
             init,
             oom: false,
@@ -204,6 +214,7 @@ impl Workers {
             ended: None,
             grace_ends: None,
             timer: order.sandbox.profile.wall.and_then(|wall| now.checked_add(wall)),
+            sandbox: order.sandbox,
             pause: end::FIRST_PAUSE,
             give_up: None,
         };
@@ -211,11 +222,30 @@ impl Workers {
         self.inits.extend(entry.init.as_ref().map(|init| (init.pid, worker)));
         let of_node = self.by_node.entry(order.node).or_default();
         of_node.ids.insert(worker);
-        of_node.running.add(&entry.user, &entry.profile);
+        of_node.running.add(&entry.user, entry.sandbox.profile.name.as_str());
         self.timers.extend(entry.timer.map(|at| (at, worker)));
-        let entry = self.table.entry(worker).or_insert(entry);
-        let pipe: &OwnedFd = entry.error.insert(error);
-        LaunchOutcome::Pending { worker, error_pipe: pipe.as_fd() }
+        self.table.insert(worker, Box::new(entry));
+        self.await_exec(worker, answer, now)
+    }
+
+    /// Takes down how the exec of a new worker went, or the pipe that will say it.
+    fn await_exec(&mut self, worker: WorkerId, answer: Answer, now: Instant) -> LaunchOutcome<'_> {
+        let failed = match answer {
+            Answer::Known(failed) => failed,
+            Answer::Pipe(pipe) => {
+                return match self.table.get_mut(&worker).map(|entry| entry.error.insert(pipe)) {
+                    Some(pipe) => LaunchOutcome::Pending { worker, error_pipe: OwnedFd::as_fd(pipe) },
+                    None => LaunchOutcome::Answered { worker, report: None },
+                };
+            }
+        };
+        let event = if failed.is_some() { Event::ExecFailed } else { Event::ExecSucceeded };
+        if let Some(entry) = self.table.get_mut(&worker) {
+            entry.failure = failed;
+        }
+        let mut report = None;
+        self.happens(worker, event, now, &mut |told| report = Some(told));
+        LaunchOutcome::Answered { worker, report }
     }
 
     fn fork(&mut self, order: &Order, worker: WorkerId) -> Result<launch::Forked, launch::Unlaunched> {
@@ -264,10 +294,10 @@ impl Workers {
     /// Sends a running worker of this node one of the signals that a node may send. False where that is not so.
     pub(crate) fn signal(&mut self, node: NodeIndex, worker: WorkerId, signal: u8) -> bool {
         let entry = self.table.get(&worker).filter(|entry| entry.node == node);
-        let runs = |entry: &&Worker| matches!(entry.state, State::Running | State::Terminating | State::Killing);
-        let Some(entry) = entry.filter(runs) else { return false };
+        let runs = |state| matches!(state, State::Running | State::Terminating | State::Killing);
+        let Some(entry) = entry.filter(|entry| runs(entry.state)) else { return false };
         let signal = i32::from(signal);
-        if entry.freezes && matches!(signal, libc::SIGSTOP | libc::SIGCONT) {
+        if entry.sandbox.profile.cgroup.freeze && matches!(signal, libc::SIGSTOP | libc::SIGCONT) {
             let frozen = self.trees.freeze(node, worker, signal == libc::SIGSTOP);
             // Where nothing can be frozen, the profile may do without: the worker alone is stopped.
             if frozen.is_ok() {

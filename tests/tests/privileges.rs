@@ -25,14 +25,18 @@ fn main_keeps_the_capabilities_that_it_needs_and_no_other() {
     let own = u64::from_str_radix(&proc::field(std::process::id().try_into().unwrap(), "CapEff"), 16).unwrap();
     let set = |of: &[u32]| format!("{:016x}", own & u64::from_str_radix(&set(of), 16).unwrap());
     let (_node, erluv) = pair(Otp::V25, PLAIN_CONFIG);
-    for field in ["CapPrm", "CapEff", "CapBnd"] {
+    // Inheritable as well, which erluv-child begins with.
+    for field in ["CapPrm", "CapEff", "CapInh"] {
         assert_eq!(proc::field(erluv.main_pid(), field), set(&PLAIN), "{field}");
     }
-    for field in ["CapInh", "CapAmb"] {
+    for field in ["CapBnd", "CapAmb"] {
         assert_eq!(proc::field(erluv.main_pid(), field), set(&[]), "{field}");
     }
     let (_node, erluv) = pair(Otp::V25, &format!("{PLAIN_CONFIG}[workers]\nnice_min = -5"));
     assert_eq!(proc::field(erluv.main_pid(), "CapEff"), set(&[PLAIN.as_slice(), &[SYS_NICE]].concat()));
+    // What a profile gives is all that can come back by executing something.
+    let (_node, erluv) = pair(Otp::V25, &format!("{PLAIN_CONFIG}[profile.default]\ncapabilities = [\"CAP_CHOWN\"]"));
+    assert_eq!(proc::field(erluv.main_pid(), "CapBnd"), set(&PLAIN[..1]));
 }
 
 #[test]

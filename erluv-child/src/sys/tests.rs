@@ -55,8 +55,8 @@ fn a_frame_comes_with_its_descriptors_in_order_and_close_on_exec() {
     let (reader, writer) = io::pipe().unwrap();
     send(&main, b"frame", &[reader.as_fd(), main.as_fd()]);
     let mut buf = [0; 16];
-    let (length, descriptors) = receive(child.as_fd(), &mut buf).unwrap().unwrap();
-    assert_eq!(buf[..length], *b"frame");
+    let Datagram { length, descriptors, lacks_room } = receive(child.as_fd(), &mut buf).unwrap().unwrap();
+    assert_eq!((&buf[..length], lacks_room), (b"frame".as_slice(), false));
     let kinds: Vec<_> = descriptors.iter().map(|fd| fd_kind(fd.as_fd()).unwrap()).collect();
     assert_eq!(kinds, [FdKind::Fifo, FdKind::Socket]);
     for fd in &descriptors {

@@ -109,7 +109,9 @@ impl Channel {
             match send(self.socket.as_fd(), first) {
                 Ok(()) => drop(self.queue.pop_front()),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN | Errno::NOBUFS) => return Ok(()),
+                // The last: more descriptors are on their way than this user may have open, unix(7). A child that reads
+                // makes room for them.
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::TOOMANYREFS) => return Ok(()),
                 Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => return Err(ChannelError::Closed),
                 Err(error) => return Err(ChannelError::Io(error.into())),
             }

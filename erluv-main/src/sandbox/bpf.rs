@@ -2,7 +2,7 @@
 //!
 //! The crate seccompiler makes one comparison after the other. When a filter is put in force the kernel tries it with
 //! every number that there is, to know which calls it never has to ask for, and it does so for each worker that starts:
-//! with a tree that takes a tenth of the time.
+//! with a tree that takes a tenth of the time, the more so as each comparison halves the numbers and not the ranges.
 
 use std::collections::BTreeMap;
 
@@ -73,22 +73,22 @@ pub(super) fn filter(
         answer(SeccompAction::Errno(libc::ENOSYS.unsigned_abs())),
     ];
     let mut tree = Tree::default();
-    tree.grow(&ranges(answers));
+    tree.grow(&ranges(answers), highest.saturating_add(1));
     program.extend(tree.written()?);
     Ok(program)
 }
 
 impl<'a> Tree<'a> {
-    /// A comparison stands before all that it leads to, and the first one first.
-    fn grow(&mut self, ranges: &[Range<'a>]) -> Target {
-        let (low, high) = ranges.split_at(ranges.len().div_euclid(2));
+    /// A comparison stands before all that it leads to, and the first one first. `end` is behind the last number.
+    fn grow(&mut self, ranges: &[Range<'a>], end: u32) -> Target {
+        let (low, high) = ranges.split_at(middle(ranges, end));
         let ([_, ..], [first, ..]) = (low, high) else {
             return Target::Answer(self.place(high.first().map_or(&Answer::Allow, |only| only.answer)));
         };
         let at = self.nodes.len();
         let unknown = Target::Node(at);
         self.nodes.push(Node { border: first.first, low: unknown, high: unknown });
-        let (low, high) = (self.grow(low), self.grow(high));
+        let (low, high) = (self.grow(low, first.first), self.grow(high, end));
         if let Some(node) = self.nodes.get_mut(at) {
             (node.low, node.high) = (low, high);
         }
@@ -127,6 +127,13 @@ impl<'a> Tree<'a> {
         program.extend(behind);
         Ok(program)
     }
+}
+
+/// The range whose border is nearest to the middle of all numbers; the first one has none.
+fn middle(ranges: &[Range<'_>], end: u32) -> usize {
+    let middle = ranges.first().map_or(0, |first| first.first.midpoint(end));
+    let borders = ranges.iter().enumerate().skip(1);
+    borders.min_by_key(|(_, range)| range.first.abs_diff(middle)).map_or(0, |(place, _)| place)
 }
 
 /// From 0 on, without a gap, and no two neighbours with the same answer.

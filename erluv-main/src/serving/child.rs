@@ -103,7 +103,10 @@ impl Serving {
             Err(failure) => self.refuse(request, &asked, failure, shared),
             Ok(order) => {
                 match shared.workers.launch(order, Purpose { asked, grace: self.node.kill_timeout }, shared.now) {
-                    LaunchOutcome::Failed(report) => self.report(report, shared),
+                    LaunchOutcome::Failed(report) | LaunchOutcome::Answered { report: Some(report), .. } => {
+                        self.report(report, shared);
+                    }
+                    LaunchOutcome::Answered { report: None, .. } => {}
                     LaunchOutcome::Pending { worker, error_pipe } => {
                         let (raw, token) = (error_pipe.as_raw_fd(), tokens::exec(worker));
                         if let Err(error) = shared.registry.register(&mut SourceFd(&raw), token, Interest::READABLE) {

@@ -152,7 +152,7 @@ pub(super) fn forbid_tracing() -> Called {
 }
 
 /// SIGKILL at the death of main (FreeBSD), and the look whether main lives still.
-pub(super) fn die_with(main: libc::pid_t, _: RawFd) -> Called {
+pub(super) fn die_with(main: libc::pid_t, _: Option<RawFd>) -> Called {
     #[cfg(target_os = "freebsd")]
     control(libc::PROC_PDEATHSIG_CTL, libc::SIGKILL)?;
     // SAFETY: getppid takes nothing.

@@ -29,21 +29,29 @@ pub(super) fn become_planned(plan: &Plan<'_>, born: Born) -> ! {
     #[cfg(test)]
     #[cfg(target_os = "linux")]
     super::guard::forbid_allocation();
-    let mut error = plan.error.as_raw_fd();
+    let mut error = plan.error.map(|error| error.as_raw_fd());
     match steps(plan, born, &mut error) {
         Ok(never) => match never {},
-        Err((step, errno)) => tell(error, step, errno),
+        Err(failed) => leave(plan, error, failed),
+    }
+}
+
+/// Says which step failed, by the error pipe or where main will look, and ends this process.
+pub(super) fn leave(plan: &Plan<'_>, error: Option<RawFd>, failed: (Step, c_int)) -> ! {
+    let (step, errno) = failed;
+    match error {
+        Some(error) => tell(error, step, errno),
+        None => plan.told.set(Some(failed)),
     }
     // SAFETY: _exit takes a number and runs nothing of this process.
     unsafe { libc::_exit(FAILED) }
 }
 
 /// All steps, in the order of their names; `error` is where the error pipe is at any time.
-fn steps(plan: &Plan<'_>, born: Born, error: &mut RawFd) -> Stepped<Infallible> {
+fn steps(plan: &Plan<'_>, born: Born, error: &mut Option<RawFd>) -> Stepped<Infallible> {
     join_group(born.join).map_err(at(Step::Cgroup))?;
     let wait = place_descriptors(plan, error).map_err(at(Step::Descriptors))?;
     os::default_dispositions(born.signals).map_err(at(Step::Signals))?;
-    os::empty_mask().map_err(at(Step::Signals))?;
     own_session().map_err(at(Step::Setsid))?;
     take_terminal(plan.terminal).map_err(at(Step::Terminal))?;
     // SAFETY: umask takes a number and cannot fail.
@@ -54,6 +62,8 @@ fn steps(plan: &Plan<'_>, born: Born, error: &mut RawFd) -> Stepped<Infallible> 
     change_folder(plan).map_err(at(Step::Chdir))?;
     open_files(plan).map_err(at(Step::Redirect))?;
     wait_for_init(wait).map_err(at(Step::Init))?;
+    // Not earlier: a signal could make a core of memory that has main's secrets, or is main's. Now none does (S-36).
+    os::empty_mask().map_err(at(Step::Signals))?;
     if let Role::Worker(held) = &plan.role {
         // After it, only what programs do is sure to be allowed.
         sandbox::seal(held)?;
@@ -62,7 +72,7 @@ fn steps(plan: &Plan<'_>, born: Born, error: &mut RawFd) -> Stepped<Infallible> 
 }
 
 /// From main's privileges to those of the worker.
-fn become_worker(plan: &Plan<'_>, held: &Held<'_>, error: RawFd) -> Stepped {
+fn become_worker(plan: &Plan<'_>, held: &Held<'_>, error: Option<RawFd>) -> Stepped {
     let ahead = sandbox::surround(held)?;
     // While privileged, so that a limit can be above the one of main.
     for (resource, limit) in &plan.limits {
@@ -106,13 +116,13 @@ pub(super) fn join_group(procs: Option<RawFd>) -> Called {
     procs.map_or(Ok(()), |procs| write_all(procs, b"0"))
 }
 
-/// Descriptors 0 to n-1 are the plan's, n is the error pipe, n+1 the program where it is pinned, behind that the pipe
-/// of the init, whose number comes back, and nothing else is open (S-15, S-16).
-fn place_descriptors(plan: &Plan<'_>, error: &mut RawFd) -> Called<Option<RawFd>> {
+/// Descriptors 0 to n-1 are the plan's, behind them are, as far as there are such, the error pipe, the program where it
+/// is pinned, and the pipe of the init, whose number comes back. Nothing else is open (S-15, S-16).
+fn place_descriptors(plan: &Plan<'_>, error: &mut Option<RawFd>) -> Called<Option<RawFd>> {
     let floor = c_int::try_from(plan.descriptors.len()).map_err(|_| libc::EINVAL)?;
     let free = floor.saturating_add(3);
     // First everything out of the way of the targets, so that no source is overwritten before its turn.
-    *error = lift(*error, free)?;
+    *error = error.map(|error| lift(error, free)).transpose()?;
     let program = plan.pinned.map(|program| lift(program.as_raw_fd(), free)).transpose()?;
     let wait = plan.ready.map(|ready| lift(ready.wait.as_raw_fd(), free)).transpose()?;
     let mut lifted = [-1; MOST_DESCRIPTORS];
@@ -124,7 +134,7 @@ fn place_descriptors(plan: &Plan<'_>, error: &mut RawFd) -> Called<Option<RawFd>
         check(unsafe { libc::dup2(source, target) })?;
     }
     let mut next = floor;
-    *error = settle(*error, &mut next)?;
+    *error = error.map(|error| settle(error, &mut next)).transpose()?;
     if let Some(program) = program {
         settle(program, &mut next)?;
     }
@@ -209,14 +219,14 @@ pub(super) fn verify(ids: &Ids) -> Called {
 
 fn has_groups(ids: &Ids) -> Called<bool> {
     let room = c_int::try_from(ids.seen.len()).map_err(|_| libc::EINVAL)?;
-    // SAFETY: with a room of 0 nothing is written.
-    let count = check(unsafe { libc::getgroups(0, std::ptr::null_mut()) })?;
-    if count != room {
-        return Ok(false);
-    }
     // SAFETY: `seen` has room for that many, and its cells may be written through a shared reference.
-    check(unsafe { libc::getgroups(room, ids.seen.as_ptr().cast::<libc::gid_t>().cast_mut()) })?;
-    let seen = || ids.seen.iter().map(std::cell::Cell::get);
+    let count = check(unsafe { libc::getgroups(room, ids.seen.as_ptr().cast::<libc::gid_t>().cast_mut()) });
+    let count = match count {
+        // There are even more.
+        Err(libc::EINVAL) => return Ok(false),
+        count => count.and_then(|count| usize::try_from(count).map_err(|_| libc::EINVAL))?,
+    };
+    let seen = || ids.seen.iter().map(std::cell::Cell::get).take(count);
     Ok(seen().eq(ids.groups.iter().copied()) || seen().eq(ids.sorted.iter().copied()))
 }
 

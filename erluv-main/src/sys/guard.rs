@@ -21,6 +21,11 @@ pub(super) fn forbid_allocation() {
     FORKED.store(true, Ordering::Relaxed);
 }
 
+/// The process that shared this one's memory is gone from it.
+pub(super) fn allow_allocation() {
+    FORKED.store(false, Ordering::Relaxed);
+}
+
 fn check() {
     if FORKED.load(Ordering::Relaxed) {
         let text = b"memory was asked for between fork and exec\n";

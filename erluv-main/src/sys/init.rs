@@ -38,7 +38,8 @@ pub(super) const CALLS: [c_long; 6] = [
 pub(super) fn become_init(plan: &Plan<'_>, born: Born, memory: &Ranges) -> ! {
     #[cfg(test)]
     super::guard::forbid_allocation();
-    let mut error = plan.error.as_raw_fd();
+    // There is one for each worker that waits for an init.
+    let mut error = plan.error.map_or(-1, |error| error.as_raw_fd());
     let shed = match (&plan.role, plan.ready) {
         (Role::Worker(held), Some(ready)) => shed(plan.ids.as_ref(), held, born, &mut error, ready),
         (Role::Worker(_) | Role::Half, _) => Err(libc::EINVAL),
@@ -88,7 +89,7 @@ fn shed(ids: Option<&Ids>, held: &Held<'_>, born: Born, error: &mut RawFd, ready
     }
     // The change of ids has taken back both of these.
     os::forbid_tracing()?;
-    os::die_with(held.main, *error)?;
+    os::die_with(held.main, Some(*error))?;
     os::forbid_new_privileges()?;
     let Some(filter) = &held.sandbox.prepared.init else { return Err(libc::EINVAL) };
     filter::load_filter(Some(filter))

@@ -15,10 +15,10 @@ use super::{Born, EVERY_SIGNAL, Forked, Plan, Process, cvt};
 pub(crate) const CAN_FORBID_NEW_PRIVILEGES: bool = true;
 
 /// clone3(2): the new process is in this control group from its first instruction (Linux 5.7).
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// clone3(2): handlers are gone in the new process, what is ignored stays so (Linux 5.5).
-const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+pub(super) const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
 /// Real-time signals included.
 const LAST_SIGNAL: c_int = 64;
@@ -137,7 +137,7 @@ pub(super) fn send_signal(process: &Process, signal: c_int) -> io::Result<()> {
 
 /// The signals that this process ignores, those included that glibc keeps for itself: a bit for each, the first for
 /// signal 1. Looked up before the first fork and kept: nothing in main ignores another after its start.
-fn ignored() -> u64 {
+pub(super) fn ignored() -> u64 {
     static IGNORED: OnceLock<u64> = OnceLock::new();
     // Where one cannot be looked up it counts as ignored.
     *IGNORED
@@ -296,11 +296,14 @@ pub(super) fn forbid_tracing() -> Called {
 /// SIGKILL at the death of main; the look at the parent closes the gap in which it may have died already (S-37). In
 /// another process namespace the parent has no number: there the other end of the error pipe, which main alone has,
 /// tells whether it lives.
-pub(super) fn die_with(main: libc::pid_t, error: RawFd) -> Called {
+pub(super) fn die_with(main: libc::pid_t, error: Option<RawFd>) -> Called {
     control(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0)?;
     // SAFETY: getppid takes nothing.
     let parent = unsafe { libc::getppid() };
-    let lives = if parent == 0 { has_reader(error)? } else { parent == main };
+    let lives = match error {
+        Some(error) if parent == 0 => has_reader(error)?,
+        Some(_) | None => parent == main,
+    };
     if lives { Ok(()) } else { Err(libc::ESRCH) }
 }
 
@@ -348,7 +351,8 @@ pub(super) fn execute(plan: &Plan<'_>) -> c_int {
     let (argv, env) = (plan.argv.as_ptr(), plan.env.as_ptr());
     if plan.pinned.is_some() {
         // Where the descriptors were put in place.
-        let fd = c_long::try_from(plan.descriptors.len().saturating_add(1)).unwrap_or(-1);
+        let fd = plan.descriptors.len().saturating_add(usize::from(plan.error.is_some()));
+        let fd = c_long::try_from(fd).unwrap_or(-1);
         let (path, flags) = (c"".as_ptr(), c_long::from(libc::AT_EMPTY_PATH));
         // SAFETY: the path is empty and ends with NUL, both lists end with a null pointer; all live in the plan.
         unsafe { libc::syscall(libc::SYS_execveat, fd, path, argv, env, flags) };

@@ -5,6 +5,7 @@
 //! - [`forked`]: what runs between fork and exec, in the forked process.
 //! - [`sandbox`]: what a profile is there.
 //! - [`pid_namespace`], [`init`]: what lets the kernel end a worker with all that it started.
+//! - [`vfork`]: making a worker in main's own memory.
 //! - [`half`]: making erluv-child.
 //! - [`mod@detach`]: becoming a daemon.
 //! - [`prepare`]: what main does to itself before anything else.
@@ -31,6 +32,11 @@ mod pid_namespace;
 mod sandbox;
 #[cfg(target_os = "linux")]
 mod sandbox;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[path = "no_vfork.rs"]
+mod vfork;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod vfork;
 #[cfg(target_os = "linux")]
 mod wipe;
 
@@ -59,6 +65,9 @@ pub(crate) mod testing;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;
+#[cfg(test)]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod vfork_tests;
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -66,7 +75,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::fd::{BorrowedFd, RawFd};
 
-use erluv_proto::ipc::{ExitStatus, Usage};
+use erluv_proto::ipc::{ExitStatus, Step, Usage};
 
 pub(crate) use detach::{Starter, detach};
 #[cfg(target_os = "linux")]
@@ -77,6 +86,7 @@ pub(crate) use pid_namespace::{discard, number_within, spawn_init, spawn_within}
 pub(crate) use plan::Plan;
 pub(crate) use prepare::{PrepareError, own_limit, prepare_process};
 pub(crate) use sandbox::{Prepared, can_unshare, host};
+pub(crate) use vfork::{spawn_and_wait, suits};
 
 /// A process that this process has made and not reaped yet: only such are ever signalled (S-38).
 #[derive(Debug)]
@@ -111,6 +121,17 @@ pub(crate) struct Reaped {
 enum Forked {
     Parent(Process),
     Child(Born),
+}
+
+/// What came of a process that main has waited for.
+#[derive(Debug)]
+pub(crate) enum Made {
+    /// Its program runs, or the step that failed is named; unless something has killed it on its way.
+    #[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), allow(dead_code, reason = "see no_vfork.rs"))]
+    Answered(Process, Option<(Step, i32)>),
+    /// It took too long, and nothing is left of it. Its program never ran.
+    #[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), allow(dead_code, reason = "see no_vfork.rs"))]
+    Late,
 }
 
 /// What the fork has left to the new process to do.

@@ -8,6 +8,8 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
 
+use erluv_proto::ipc::Step;
+
 use super::sandbox::capabilities;
 #[cfg(target_os = "linux")]
 use super::sandbox::namespaces::Maps;
@@ -34,8 +36,10 @@ pub(crate) struct Plan<'a> {
     pub(super) cwd: &'a CStr,
     /// What becomes descriptor 0, 1, 2 and so on. Nothing else stays open.
     pub(super) descriptors: Vec<BorrowedFd<'a>>,
-    /// The write end of the error pipe, close-on-exec.
-    pub(super) error: BorrowedFd<'a>,
+    /// The write end of the error pipe, close-on-exec; `None` where `told` is shared with the process.
+    pub(super) error: Option<BorrowedFd<'a>>,
+    /// The step that failed, and its errno, as far as this is main's memory.
+    pub(super) told: Cell<Option<(Step, libc::c_int)>>,
     /// A pipe by which the init of the process namespace tells the worker that it is one.
     pub(super) ready: Option<Ready<'a>>,
     pub(super) ids: Option<Ids>,
@@ -142,7 +146,7 @@ pub(super) struct Ids {
     pub(super) groups: Vec<libc::gid_t>,
     /// The same in the order in which the kernel may give them back.
     pub(super) sorted: Vec<libc::gid_t>,
-    /// Room for what getgroups(2) says in the forked process.
+    /// Room for what getgroups(2) says in the forked process, and for one too many.
     pub(super) seen: Vec<Cell<libc::gid_t>>,
 }
 
@@ -172,7 +176,7 @@ impl<'a> Plan<'a> {
     pub(crate) fn worker(
         order: &'a Order,
         descriptors: Vec<BorrowedFd<'a>>,
-        error: BorrowedFd<'a>,
+        error: Option<BorrowedFd<'a>>,
     ) -> io::Result<Self> {
         let limits = order.rlimits.iter().map(limit).collect::<io::Result<_>>()?;
         let role = Role::Worker(Held::new(order)?);
@@ -186,6 +190,7 @@ impl<'a> Plan<'a> {
             cwd: &order.cwd,
             descriptors,
             error,
+            told: Cell::new(None),
             ready: None,
             ids,
             limits,
@@ -220,7 +225,8 @@ impl<'a> Plan<'a> {
             env: Strings::new(&[]),
             cwd: c"/",
             descriptors,
-            error,
+            error: Some(error),
+            told: Cell::new(None),
             ready: None,
             ids: None,
             limits: Vec::new(),
@@ -244,7 +250,7 @@ impl Ids {
         let groups = identity.groups.clone();
         let mut sorted = groups.clone();
         sorted.sort_unstable();
-        let seen = vec![Cell::new(0); groups.len()];
+        let seen = vec![Cell::new(0); groups.len().saturating_add(1)];
         Self { uid: identity.uid, gid: identity.gid, groups, sorted, seen }
     }
 }

@@ -197,7 +197,8 @@ fn s15_sources_that_are_each_other_s_targets_change_places() {
         // SAFETY: 0 to 2 are open for as long as the plan lives.
         let at = |fd| unsafe { BorrowedFd::borrow_raw(fd) };
         let (mut answer, error) = io::pipe().unwrap();
-        let process = spawn(&Plan::worker(&order, vec![at(1), at(2), at(0)], error.as_fd()).unwrap(), None).unwrap();
+        let process =
+            spawn(&Plan::worker(&order, vec![at(1), at(2), at(0)], Some(error.as_fd())).unwrap(), None).unwrap();
         for fd in 0..3 {
             // SAFETY: dup2 takes numbers.
             unsafe { libc::dup2(stderr.as_raw_fd(), fd) };
@@ -261,7 +262,7 @@ fn s22_a_fork_with_a_second_thread_is_a_defect() {
         assert!(os::is_single_threaded());
         let order = order(&["/bin/true"]);
         let null = fs::File::open("/dev/null").unwrap();
-        let plan = Plan::worker(&order, vec![null.as_fd(); 3], null.as_fd()).unwrap();
+        let plan = Plan::worker(&order, vec![null.as_fd(); 3], Some(null.as_fd())).unwrap();
         let (hold, held) = std::sync::mpsc::channel::<()>();
         let second = std::thread::spawn(move || held.recv());
         let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| spawn(&plan, None).map(|_| ())));
@@ -275,7 +276,7 @@ fn s22_a_fork_with_a_second_thread_is_a_defect() {
 fn s25_an_empty_argv_is_no_plan() {
     let order = Order { argv: Vec::new(), ..order(&["/bin/true"]) };
     let null = fs::File::open("/dev/null").unwrap();
-    let plan = Plan::worker(&order, vec![null.as_fd(); 3], null.as_fd());
+    let plan = Plan::worker(&order, vec![null.as_fd(); 3], Some(null.as_fd()));
     assert_eq!(plan.err().and_then(|error| error.raw_os_error()), Some(libc::EINVAL));
 }
 
@@ -377,7 +378,7 @@ fn s36_a_worker_that_waits_before_its_exec_cannot_be_read() {
         nix::fcntl::fcntl(&error, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
         let order = order(&["/nonexistent/program"]);
         let null = fs::File::open("/dev/null").unwrap();
-        let plan = Plan::worker(&order, vec![null.as_fd(); 3], error.as_fd()).unwrap();
+        let plan = Plan::worker(&order, vec![null.as_fd(); 3], Some(error.as_fd())).unwrap();
         // Main as it is by then.
         os::forbid_tracing().unwrap();
         let held = spawn(&plan, None).unwrap();
@@ -412,8 +413,8 @@ fn s37_a_worker_dies_with_main() {
 fn s37_a_worker_whose_main_is_gone_already_does_not_start() {
     alone_as_root(|| {
         let (parent, own) = (nix::unistd::getppid().as_raw(), nix::unistd::getpid().as_raw());
-        assert_eq!(os::die_with(own, -1), Err(libc::ESRCH));
-        assert_eq!(os::die_with(parent, -1), Ok(()));
+        assert_eq!(os::die_with(own, None), Err(libc::ESRCH));
+        assert_eq!(os::die_with(parent, None), Ok(()));
     });
 }
 

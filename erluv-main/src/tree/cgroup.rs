@@ -15,14 +15,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use erluv_proto::ids::WorkerId;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat};
 use thiserror::Error;
 
 use super::Removal;
 use super::base::{self, Base};
 use super::limits::Setting;
 use super::names::{Group, Names};
-use super::own::{KILL, Own, kill_all, make_folder, open_folder, remove_leftovers, remove_tree};
+use super::own::{KILL, MODE, Own, kill_all, make_folder, open_folder, remove_leftovers, remove_tree};
 use super::procfs;
 use crate::order::NodeIndex;
 use crate::sys;
@@ -45,6 +45,12 @@ pub(crate) enum TreeError {
 /// Whether anything lives in a group.
 const EVENTS: &str = "cgroup.events";
 
+/// What a group has used; reading it adds up what those in it have.
+const STATISTICS: &str = "cpu.stat";
+
+/// So many groups are removed from one reading of it to the next.
+const FLUSHED: u32 = 64;
+
 /// Whether all in a group is stopped.
 const FREEZE: &str = "cgroup.freeze";
 
@@ -58,8 +64,11 @@ pub(super) fn offered() -> Result<BTreeSet<String>, TreeError> {
 pub(super) struct Hierarchy {
     base: Base,
     own: Own,
-    nodes: BTreeSet<NodeIndex>,
+    /// The folder of each, open: the way to a worker's group from there is short.
+    nodes: BTreeMap<NodeIndex, OwnedFd>,
     names: Names,
+    /// Groups of workers that were removed since [`Hierarchy::flush`].
+    removed: u32,
     /// Controllers that the workers' groups have, or why not.
     controllers: BTreeMap<&'static str, Result<(), String>>,
 }
@@ -77,9 +86,14 @@ impl Hierarchy {
             return Err(TreeError::NoKill(path));
         }
         match open_folder(&path).and_then(|folder| sys::try_fork_into(folder.as_fd())) {
-            Ok(()) => {
-                Ok(Self { base, own, nodes: BTreeSet::new(), names: Names::default(), controllers: BTreeMap::new() })
-            }
+            Ok(()) => Ok(Self {
+                base,
+                own,
+                nodes: BTreeMap::new(),
+                names: Names::default(),
+                removed: 0,
+                controllers: BTreeMap::new(),
+            }),
             Err(error) => {
                 own.close();
                 Err(TreeError::Enter(path, error))
@@ -92,7 +106,7 @@ impl Hierarchy {
     }
 
     pub(super) fn node(&mut self, node: NodeIndex) -> io::Result<()> {
-        if !self.nodes.contains(&node) {
+        if !self.nodes.contains_key(&node) {
             let path = self.node_path(node);
             match make_folder(&path) {
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
@@ -101,7 +115,7 @@ impl Hierarchy {
             for (controller, _) in self.controllers.iter().filter(|(_, there)| there.is_ok()) {
                 base::hand_on(&path, controller)?;
             }
-            self.nodes.insert(node);
+            self.nodes.insert(node, open_folder(&path)?);
         }
         Ok(())
     }
@@ -120,13 +134,13 @@ impl Hierarchy {
     /// What cannot be removed is left to the end of main.
     fn give_up_spares(&mut self) {
         for (node, group) in self.names.give_up() {
-            let _ = fs::remove_dir(self.group_path(node, group));
+            let _ = self.node_folder(node).map(|folder| unlinkat(folder, name(group), AtFlags::REMOVEDIR));
         }
     }
 
     fn try_hand_down(&self, controller: &str) -> Result<(), String> {
         self.base.hand_on(controller)?;
-        let nodes = self.nodes.iter().map(|node| self.node_path(*node));
+        let nodes = self.nodes.keys().map(|node| self.node_path(*node));
         for group in std::iter::once(self.own.path.clone()).chain(nodes) {
             base::hand_on(&group, controller).map_err(|error| format!("{}: {error}", group.display()))?;
         }
@@ -158,7 +172,7 @@ impl Hierarchy {
     pub(super) fn make(&mut self, node: NodeIndex, worker: WorkerId, closed: bool) -> io::Result<OwnedFd> {
         let plain = closed && !self.controllers.values().any(Result::is_ok);
         if plain && let Some(group) = self.names.reuse(node, worker) {
-            match open_folder(&self.group_path(node, group)) {
+            match self.open_group(node, group) {
                 Ok(folder) => return Ok(folder),
                 // Somebody has removed it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -169,13 +183,30 @@ impl Hierarchy {
             }
         }
         let group = self.names.add(worker, plain);
-        let path = self.group_path(node, group);
-        let made = make_folder(&path).and_then(|()| open_folder(&path).inspect_err(|_| drop(fs::remove_dir(&path))));
-        made.inspect_err(|_| self.names.forget(worker))
+        self.make_group(node, group).inspect_err(|_| self.names.forget(worker))
+    }
+
+    fn make_group(&self, node: NodeIndex, group: Group) -> io::Result<OwnedFd> {
+        let folder = self.node_folder(node)?;
+        mkdirat(folder, name(group), Mode::from_raw_mode(MODE))?;
+        self.open_group(node, group).inspect_err(|_| {
+            let _ = unlinkat(folder, name(group), AtFlags::REMOVEDIR);
+        })
+    }
+
+    fn open_group(&self, node: NodeIndex, group: Group) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(self.node_folder(node)?, name(group), flags, Mode::empty())?)
+    }
+
+    /// A file of a worker's group.
+    fn open_file(&self, node: NodeIndex, worker: WorkerId, file: &str, flags: OFlags) -> io::Result<OwnedFd> {
+        let path = format!("{}/{file}", name(self.group(worker)?));
+        Ok(openat(self.node_folder(node)?, path, flags | OFlags::CLOEXEC, Mode::empty())?)
     }
 
     pub(super) fn folder(&self, node: NodeIndex, worker: WorkerId) -> io::Result<OwnedFd> {
-        open_folder(&self.worker_path(node, worker)?)
+        self.open_group(node, self.group(worker)?)
     }
 
     /// The file counts for groups within this one, too. It is there where the controller was handed down.
@@ -189,13 +220,14 @@ impl Hierarchy {
     }
 
     pub(super) fn freeze(&self, node: NodeIndex, worker: WorkerId, freeze: bool) -> io::Result<()> {
-        let file = self.worker_path(node, worker)?.join(FREEZE);
-        File::options().write(true).open(file)?.write_all(if freeze { b"1" } else { b"0" })
+        let file = self.open_file(node, worker, FREEZE, OFlags::WRONLY)?;
+        Ok(rustix::io::write(file, if freeze { b"1" } else { b"0" }).map(drop)?)
     }
 
     pub(super) fn kill(&mut self, node: NodeIndex, worker: WorkerId) -> io::Result<()> {
         self.names.spoil(worker);
-        kill_all(&self.worker_path(node, worker)?)
+        let file = self.open_file(node, worker, KILL, OFlags::WRONLY)?;
+        Ok(rustix::io::write(file, b"1").map(drop)?)
     }
 
     pub(super) fn kill_node(&mut self, node: NodeIndex) -> io::Result<()> {
@@ -205,25 +237,38 @@ impl Hierarchy {
 
     /// Keeps a worker's group for the next, or removes it, if the worker has left nothing behind in it.
     pub(super) fn remove(&mut self, node: NodeIndex, worker: WorkerId) -> Removal {
-        let Ok(path) = self.worker_path(node, worker) else { return Removal::Removed };
-        if self.names.may_keep(node, worker) && is_unused(&path) {
+        let Ok(group) = self.group(worker) else { return Removal::Removed };
+        if self.names.may_keep(node, worker) && self.is_unused(node, worker) {
             self.names.keep(node, worker);
             return Removal::Removed;
         }
-        let removal = Self::remove_group(&path);
+        let removal = self.remove_group(node, group);
         if removal == Removal::Removed {
             self.names.forget(worker);
+            self.removed = self.removed.saturating_add(1);
+            if self.removed >= FLUSHED {
+                self.flush(node);
+            }
         }
         removal
     }
 
+    /// Has the kernel add up what the node's groups have used. A group that has used something since the last time is in
+    /// a list of its parent's, and when it goes the kernel searches that list from its start: with 10,000 in it, for
+    /// longer than all the rest of its end.
+    fn flush(&mut self, node: NodeIndex) {
+        self.removed = 0;
+        // Without it, all is slower and nothing else.
+        let _ = fs::read(self.node_path(node).join(STATISTICS));
+    }
+
     /// One call where the worker left nothing behind, which is the rule.
-    fn remove_group(path: &Path) -> Removal {
-        match fs::remove_dir(path) {
+    fn remove_group(&self, node: NodeIndex, group: Group) -> Removal {
+        match self.node_folder(node).and_then(|folder| Ok(unlinkat(folder, name(group), AtFlags::REMOVEDIR)?)) {
             Ok(()) => Removal::Removed,
             Err(error) if error.kind() == ErrorKind::NotFound => Removal::Removed,
             // Something lives in it, or it has made groups of its own.
-            Err(_) => match remove_tree(path) {
+            Err(_) => match remove_tree(&self.group_path(node, group)) {
                 Ok(()) => Removal::Removed,
                 Err(_) => Removal::Busy,
             },
@@ -234,23 +279,44 @@ impl Hierarchy {
         self.own.close();
     }
 
+    /// Whether nothing lives in a group, nor in one that root has made in it: the worker's user cannot. In few calls,
+    /// as this is asked at the end of each worker.
+    fn is_unused(&self, node: NodeIndex, worker: WorkerId) -> bool {
+        self.events(node, worker).is_ok_and(|events| !procfs::is_populated(&events))
+    }
+
+    fn events(&self, node: NodeIndex, worker: WorkerId) -> io::Result<String> {
+        let file = self.open_file(node, worker, EVENTS, OFlags::RDONLY)?;
+        // More than twice what the file has, which one read brings whole.
+        let mut events = [0; 64];
+        let length = rustix::io::read(file, &mut events)?;
+        Ok(String::from_utf8_lossy(events.get(..length).unwrap_or_default()).into_owned())
+    }
+
+    fn node_folder(&self, node: NodeIndex) -> io::Result<&OwnedFd> {
+        self.nodes.get(&node).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn group(&self, worker: WorkerId) -> io::Result<Group> {
+        self.names.of(worker).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
     fn node_path(&self, node: NodeIndex) -> PathBuf {
         self.own.path.join(format!("n{}", node.0))
     }
 
     fn group_path(&self, node: NodeIndex, group: Group) -> PathBuf {
-        self.own.path.join(format!("n{}/w{}", node.0, group.0))
+        self.node_path(node).join(name(group))
     }
 
     fn worker_path(&self, node: NodeIndex, worker: WorkerId) -> io::Result<PathBuf> {
-        self.names.of(worker).map(|group| self.group_path(node, group)).ok_or_else(|| ErrorKind::NotFound.into())
+        self.group(worker).map(|group| self.group_path(node, group))
     }
 }
 
-/// Whether a group is as it was made: nothing lives in it, and there are no groups in it.
-fn is_unused(path: &Path) -> bool {
-    let alone = path.metadata().is_ok_and(|about| about.nlink() == 2);
-    alone && fs::read_to_string(path.join(EVENTS)).is_ok_and(|events| !procfs::is_populated(&events))
+/// Of a group's folder, in that of its node.
+fn name(group: Group) -> String {
+    format!("w{}", group.0)
 }
 
 /// Whether root itself makes groups here only by CAP_DAC_OVERRIDE: the topmost folder of the file system is writable by

@@ -97,8 +97,10 @@ fn lock(path: &Path) -> io::Result<Option<OwnedFd>> {
 
 /// A folder that others can go through but not open: a worker may read the limits of its own group (programs that fit
 /// themselves to them do), and nobody else can lock it.
+pub(super) const MODE: u32 = 0o711;
+
 pub(super) fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o711).create(path)
+    DirBuilder::new().mode(MODE).create(path)
 }
 
 /// A folder, for clone3(2), openat(2) and flock(2).

@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use erluv_proto::ids::WorkerId;
 
 use super::Workers;
-use crate::launch;
+use crate::launch::{self, Answer};
 use crate::order::Ending;
 use crate::sys::{self, Process};
 
@@ -22,7 +22,7 @@ impl Workers {
         let Some(entry) = self.table.get_mut(&worker) else { return };
         let Some(process) = &entry.process else { return };
         let (leader, node) = (process.pid, entry.node);
-        if entry.freezes {
+        if entry.sandbox.profile.cgroup.freeze {
             // What is stopped does not come to its SIGTERM. An error means that nothing is.
             let _ = self.trees.freeze(node, worker, false);
         }
@@ -38,7 +38,7 @@ impl Workers {
                 let null = self.null.as_ref().map_err(|error| io::Error::from(error.kind()));
                 let folder = self.trees.folder(node, worker);
                 let forked = null.and_then(|null| Ok((null, folder?))).and_then(|(null, folder)| {
-                    let forked = launch::launch_within(
+                    let forked = launch::launch_beside(
                         order,
                         null.as_fd(),
                         folder.as_ref().map(AsFd::as_fd),
@@ -48,10 +48,13 @@ impl Workers {
                 });
                 match forked {
                     // How its exec goes nobody waits for: without it, the worker has its grace, and then SIGKILL.
-                    Ok(launch::Forked { process, init: _, error, ends: _ }) => {
+                    Ok(launch::Forked { process, init: _, answer, ends: _ }) => {
                         self.killers.insert(process.pid, worker);
                         entry.killer = Some(process);
-                        entry.killer_error = Some(error);
+                        entry.killer_error = match answer {
+                            Answer::Pipe(error) => Some(error),
+                            Answer::Known(_) => None,
+                        };
                     }
                     Err(error) => {
                         log::warn!("{worker}: its command to end it does not start, SIGTERM instead: {error}");

@@ -106,6 +106,10 @@ impl Bench {
                 self.pending.push(worker);
                 Some(worker)
             }
+            LaunchOutcome::Answered { worker, report } => {
+                self.reports.extend(report);
+                Some(worker)
+            }
             LaunchOutcome::Failed(report) => {
                 self.reports.push(report);
                 None

@@ -6,7 +6,7 @@ use erluv_proto::ids::WorkerId;
 use erluv_proto::ipc::{Exited, Failure, LaunchFailed, Launched, Step, Usage};
 
 use super::{Report, Worker, Workers, ask};
-use crate::sys::{self, Reaped};
+use crate::sys::Reaped;
 use crate::tree::Removal;
 use crate::worker::{Effect, Event, State, step};
 
@@ -18,35 +18,13 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Workers {
-    /// Some child of main has ended: takes up all that have. Those that are neither workers nor their commands are
-    /// given back: erluv-child, and orphans of workers.
-    pub(crate) fn reaped(&mut self, now: Instant, mut report: impl FnMut(Report)) -> Vec<Reaped> {
-        let mut others = Vec::new();
-        while let Some(ended) = self.reap() {
-            match self.by_pid.remove(&ended.pid) {
-                Some(worker) => self.leader_ended(worker, ended, now, &mut report),
-                None if self.killer_ended(ended.pid) => {}
-                None => match self.init_ended(ended.pid) {
-                    Some(worker) => self.sweep_again(worker, now, &mut report),
-                    None => others.push(ended),
-                },
-            }
-        }
-        others
-    }
-
-    fn reap(&self) -> Option<Reaped> {
-        if !self.trees.looks_before_reaping() {
-            return sys::reap(None);
-        }
-        let pid = sys::peek()?;
-        if self.by_pid.contains_key(&pid) || self.killers.contains_key(&pid) {
-            self.trees.before_reaping(pid);
-        }
-        sys::reap(Some(pid))
-    }
-
-    fn leader_ended(&mut self, worker: WorkerId, ended: Reaped, now: Instant, report: &mut dyn FnMut(Report)) {
+    pub(super) fn leader_ended(
+        &mut self,
+        worker: WorkerId,
+        ended: Reaped,
+        now: Instant,
+        report: &mut dyn FnMut(Report),
+    ) {
         self.settle(worker, now, report);
         let Some(entry) = self.table.get_mut(&worker) else { return };
         let wall = now.saturating_duration_since(entry.started).as_micros();
@@ -124,6 +102,7 @@ impl Workers {
                 // That of its profile's time: what counts from here on is the grace.
                 self.set_timer(worker, None);
                 self.ask_to_end(worker);
+                self.condemn(worker);
             }
             Effect::StartGrace => {
                 let end = [entry.grace_ends, entry.timer].into_iter().flatten().min();
@@ -133,6 +112,7 @@ impl Workers {
                 ask::kill_killer(entry.killer.as_ref());
                 ask::kill_init(entry.init.as_ref());
                 self.trees.kill(entry.node, worker, entry.process.as_ref());
+                self.condemn(worker);
             }
             Effect::Sweep => self.sweep(worker, now, report),
             Effect::SweepLater => {
@@ -148,9 +128,9 @@ impl Workers {
     }
 
     /// With an init its whole namespace has ended: if that was waited for, the wait is over.
-    fn sweep_again(&mut self, worker: WorkerId, now: Instant, report: &mut dyn FnMut(Report)) {
-        let waits = |entry: &Worker| matches!(entry.state, State::Sweeping | State::Clearing);
-        if self.table.get(&worker).is_some_and(waits) {
+    pub(super) fn sweep_again(&mut self, worker: WorkerId, now: Instant, report: &mut dyn FnMut(Report)) {
+        let state = self.table.get(&worker).map(|entry| entry.state);
+        if matches!(state, Some(State::Sweeping | State::Clearing)) {
             self.set_timer(worker, None);
             self.sweep(worker, now, report);
         }
@@ -178,7 +158,7 @@ impl Workers {
         if let Some(entry) = self.table.remove(&worker) {
             if let Some(of_node) = self.by_node.get_mut(&entry.node) {
                 of_node.ids.remove(&worker);
-                of_node.running.remove(&entry.user, &entry.profile);
+                of_node.running.remove(&entry.user, entry.sandbox.profile.name.as_str());
             }
             if self.table.is_empty() {
                 self.trees.all_ended();
@@ -206,8 +186,8 @@ impl Worker {
             worker,
             os_pid: u32::try_from(self.leader).unwrap_or(0),
             user: self.user.clone(),
-            profile: self.profile.clone(),
-            output_limit: self.output_limit,
+            profile: self.sandbox.profile.name.to_string(),
+            output_limit: self.sandbox.profile.output,
             stdin: ends.stdin.is_some(),
             stdout: ends.stdout.is_some(),
             stderr: ends.stderr.is_some(),

@@ -313,7 +313,9 @@ fn kill_node_catches_workers_between_fork_and_exec() {
     alone_as_root(|| {
         for kind in BOTH {
             let (mut bench, mark) = (Bench::new(kind), mark(44));
-            let ids: BTreeSet<_> = (0..20).filter_map(|_| bench.launch(order(&["/bin/sleep", &mark]))).collect();
+            // With a priority it is made by fork, and nobody waits for its exec.
+            let nice = || Order { nice: Some(1), ..order(&["/bin/sleep", &mark]) };
+            let ids: BTreeSet<_> = (0..20).filter_map(|_| bench.launch(nice())).collect();
             bench.workers.kill_node(NODE, Instant::now());
             bench.until("an empty table", |bench| bench.workers.is_empty(NODE).then_some(()));
             assert_eq!(alive(&mark), []);

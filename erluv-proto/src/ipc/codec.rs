@@ -135,6 +135,12 @@ pub fn decode<F: Frame>(datagram: &[u8], descriptors: usize) -> Result<F, IpcErr
     Ok(frame)
 }
 
+/// How many descriptors the header of a datagram says that it came with; 0 where there is no whole header.
+#[must_use]
+pub fn announced(datagram: &[u8]) -> usize {
+    datagram.first_chunk::<HEADER>().map_or(0, |[_, _, announced, ..]| usize::from(*announced))
+}
+
 pub(super) fn put<T: Serialize>(kind: u8, value: &T, out: &mut Vec<u8>) -> Result<(), IpcError> {
     // bincode's limit does not hold when encoding: `encode` checks what came out.
     let config: Configuration<LittleEndian, Varint> = bincode::config::standard();

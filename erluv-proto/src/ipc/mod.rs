@@ -18,7 +18,7 @@ mod codec;
 mod to_child;
 mod to_main;
 
-pub use codec::{Frame, HEADER, IpcError, MAX_DATAGRAM, MAX_DESCRIPTORS, VERSION, decode, encode};
+pub use codec::{Frame, HEADER, IpcError, MAX_DATAGRAM, MAX_DESCRIPTORS, VERSION, announced, decode, encode};
 pub use to_child::{
     About, Connection, ExitStatus, Exited, Failure, Hello, LaunchFailed, Launched, Step, ToChild, Usage,
 };

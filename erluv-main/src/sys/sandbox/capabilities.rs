@@ -85,9 +85,12 @@ pub(in crate::sys) fn keep_over_drop(profile: &Profile, uid: libc::uid_t) -> Cal
     if profile.ambient == 0 { Ok(()) } else { control(libc::PR_SET_KEEPCAPS, 1, 0).map(|_| ()) }
 }
 
-/// Nothing is effective and ambient, and nothing but `keep` permitted and inheritable.
+/// Nothing is effective, nothing but `keep` permitted and inheritable, and nothing else can be ambient then, as that set
+/// has only what is in both.
 pub(in crate::sys) fn reduce(keep: u64) -> Called {
-    control(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0)?;
+    if keep != 0 {
+        control(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0)?;
+    }
     let header = [VERSION_3, 0];
     let Halves { low, high } = Halves::of(keep);
     // In the order of [`read`].

@@ -56,6 +56,8 @@ pub(crate) struct Prepared {
     pub(in crate::sys) filter: Option<BpfProgram>,
     /// That of the init of its process namespace. Without one no init can be made, and the launch fails by that name.
     pub(in crate::sys) init: Option<BpfProgram>,
+    /// Whether its worker may be made in main's memory ([`crate::sys::vfork`]).
+    pub(in crate::sys) brief: bool,
     /// Whether a step writes to the process's own folder in /proc.
     pub(in crate::sys) needs_own: bool,
 }
@@ -71,6 +73,7 @@ impl Prepared {
             });
         Self {
             root,
+            brief: crate::sys::vfork::is_brief(profile),
             needs_own: oom_score.is_some() || profile.namespaces.user || namespaces::users_first(profile, root),
             oom_score,
             mounts: profile.mounts.as_ref().map(|mounts| MountPlan::new(mounts, root)),

@@ -1,0 +1,78 @@
+//! Which child has ended: SIGCHLD, read with its sender from a signalfd(2) (Linux).
+//!
+//! wait4(2) for any child looks at each that lives before the one that has ended, in the order of their births, and at
+//! all of them where none has. For a child by its number it looks at that one. Signals of one number do not queue,
+//! signal(7): of several ends between two reads one is named, so a look at all children stays needed, but not for each.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::tokens;
+
+/// What SIGCHLD is read from. It is blocked for as long as main lives; what main executes has an empty mask.
+#[derive(Debug)]
+pub(super) struct Ended(SignalFd);
+
+impl Ended {
+    /// Blocks the signal and has the poller tell of it by [`tokens::ENDED`]. SIGCHLD must not be ignored: then children
+    /// would be reaped by the kernel, and blocked or not, there would be no signal.
+    ///
+    /// # Errors
+    /// Those of sigprocmask(2), signalfd(2) and the poller.
+    pub(super) fn watch(registry: &Registry) -> io::Result<Self> {
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        mask.thread_block()?;
+        let file = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        registry.register(&mut SourceFd(&file.as_fd().as_raw_fd()), tokens::ENDED, Interest::READABLE)?;
+        Ok(Self(file))
+    }
+
+    /// The numbers of children that something has happened to since the last call: not of all, and some may only have
+    /// been stopped.
+    pub(super) fn named(&self) -> impl Iterator<Item = i32> {
+        // An error leaves it to the look at all children.
+        let next = || self.0.read_signal().ok().flatten();
+        std::iter::from_fn(next).filter_map(|about| i32::try_from(about.ssi_pid).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Events, Poll};
+
+    use super::*;
+    use crate::sys::testing::alone;
+
+    #[test]
+    fn a_child_that_ends_is_named_and_of_several_one_is() {
+        alone(|| {
+            let mut poll = Poll::new().unwrap();
+            let ended = Ended::watch(poll.registry()).unwrap();
+            assert_eq!(ended.named().next(), None);
+            for children in [1, 3] {
+                let commands = (0..children).map(|_| std::process::Command::new("/bin/true").spawn().unwrap());
+                let pids = commands.map(|child| i32::try_from(child.id()).unwrap()).collect::<Vec<_>>();
+                // All of them have ended before the first is named.
+                for pid in &pids {
+                    while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ") {
+                        std::thread::yield_now();
+                    }
+                }
+                let mut events = Events::with_capacity(8);
+                poll.poll(&mut events, None).unwrap();
+                assert!(events.iter().all(|event| event.token() == tokens::ENDED) && !events.is_empty());
+                let named = ended.named().collect::<Vec<_>>();
+                assert!(named.len() == 1 && pids.contains(&named[0]), "{named:?} of {pids:?}");
+                for pid in pids {
+                    assert_eq!(crate::sys::reap(Some(pid)).map(|reaped| reaped.pid), Some(pid));
+                }
+            }
+        });
+    }
+}

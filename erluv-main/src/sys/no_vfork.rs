@@ -1,0 +1,28 @@
+//! Systems and processors where workers are made by fork(2) alone. The names are those of `vfork.rs`.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use super::{Made, Plan};
+use crate::order::Order;
+#[cfg(target_os = "linux")]
+use crate::sandbox::Profile;
+
+/// No profile is.
+#[cfg(target_os = "linux")]
+pub(in crate::sys) fn is_brief(_: &Profile) -> bool {
+    false
+}
+
+/// No order does.
+pub(crate) fn suits(_: &Order) -> bool {
+    false
+}
+
+/// Never called, since nothing suits.
+///
+/// # Errors
+/// Always `ENOSYS`.
+pub(crate) fn spawn_and_wait(_: &Plan<'_>, _: Option<BorrowedFd<'_>>) -> io::Result<Made> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
+}

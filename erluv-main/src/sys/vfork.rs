@@ -1,0 +1,255 @@
+//! Making a worker in main's own memory, main standing still until its exec: clone3(2) with CLONE_VM and CLONE_VFORK, as
+//! posix_spawn(3) does it. Nothing is copied that the exec would throw away, and how the exec went is known at once.
+//!
+//! Main's memory is then, for some 100 µs, that of a process which changes to the worker's user. What keeps it safe:
+//!
+//! - That user may not trace the process or read its memory: the change of ids makes the memory undumpable, ptrace(2),
+//!   before the ids are in force. Where the host says otherwise (`fs.suid_dumpable` of 1) nothing is made this way; it
+//!   is looked at before each.
+//! - That user may stop the process, and so main. A timer, which the exec takes away, kills it after [`PATIENCE`]; it is
+//!   then made by fork(2), and so is whatever that user gets in the next [`PENANCE`].
+//! - Main makes no other process meanwhile. Where that lasts ([`CROWDED`]), fork(2) is the way, too.
+//! - No other signal is taken before the memory is known to be undumpable, so that none makes a core of main.
+//! - What acts on memory (and not on a process), or could keep the process waiting, is made by fork(2): see
+//!   [`is_brief`].
+
+use std::cell::UnsafeCell;
+use std::fs::{self, File};
+use std::io;
+use std::mem::{MaybeUninit, zeroed};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use erluv_proto::ipc::Step;
+use libc::{c_int, c_long};
+
+use super::forked::{Called, become_planned, leave};
+use super::os::{CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, called, forbid_tracing, ignored};
+use super::{Blocked, Born, Made, Plan, Process, discard, reap};
+use crate::order::Order;
+use crate::sandbox::{CgroupLimits, Namespaces, Profile};
+
+/// How long main stands still for one process: beyond all that a start takes on a busy host.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Whoever has kept main waiting for so long ...
+const PATIENCE_WITH_USER: Duration = Duration::from_millis(50);
+
+/// ... gets no more processes this way for so long.
+const PENANCE: Duration = Duration::from_secs(60);
+
+/// Where a process takes so long, which is twenty times what it takes by itself, others have the processors. Several that
+/// are made by fork wait for their turns side by side then, and main for none of them ...
+const CROWDED: Duration = Duration::from_micros(2500);
+
+/// ... for so long.
+const UNTIL_LESS_CROWDED: Duration = Duration::from_millis(100);
+
+/// Of proc_pid_stat(5), `flags`: on its way out, and forked without an exec.
+const PF_EXITING: u64 = 0x4;
+const PF_FORKNOEXEC: u64 = 0x40;
+
+/// Bytes; no step needs a tenth.
+const STACK: usize = 128 * 1024;
+
+/// Whom main has waited for, and when: `None` is main's own user.
+static SLOW: Mutex<Vec<(Option<u32>, Instant)>> = Mutex::new(Vec::new());
+
+/// When main last had to wait for its turn.
+static WAITED: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// The stack of the one process at a time that is made this way.
+#[repr(align(4096))]
+struct Stack(UnsafeCell<[u8; STACK]>);
+
+// SAFETY: main has one thread, and stands still while a process uses it.
+unsafe impl Sync for Stack {}
+
+static STACK_OF_NEW: Stack = Stack(UnsafeCell::new([0; STACK]));
+
+/// What the new process finds on main's stack.
+struct Start<'p> {
+    plan: &'p Plan<'p>,
+    born: Born,
+}
+
+/// Whether nothing of a profile acts on memory as a whole, or lets the process wait: for an init, for mounts, for its
+/// share of the processor.
+pub(in crate::sys) fn is_brief(profile: &Profile) -> bool {
+    let Profile { namespaces, mounts, memory_deny_write_execute, oom_score_adj, scheduler, nice, cgroup, .. } = profile;
+    let waits = *namespaces != Namespaces::default() || mounts.is_some() || *cgroup != CgroupLimits::default();
+    let yields = scheduler.is_some() || nice.is_some();
+    !(waits || yields || *memory_deny_write_execute || oom_score_adj.is_some())
+}
+
+/// Whether the worker of an order can be made this way, now.
+pub(crate) fn suits(order: &Order) -> bool {
+    let user = order.identity.as_ref().map(|identity| identity.uid);
+    order.sandbox.prepared.brief && order.nice.is_none() && !is_crowded() && !is_slow(user) && is_memory_guarded()
+}
+
+/// Makes the worker of a plan that has no error pipe, and waits until its program runs, or never will.
+///
+/// # Errors
+/// Those of clone3(2): there is no process then.
+pub(crate) fn spawn_and_wait(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Made> {
+    super::pid_namespace::come_home()?;
+    let start = Start { plan, born: Born { join: None, signals: ignored() } };
+    let blocked = Blocked::all()?;
+    let began = Instant::now();
+    let made = clone_in_memory(&start, cgroup);
+    let took = began.elapsed();
+    drop(blocked);
+    #[cfg(test)]
+    super::guard::allow_allocation();
+    let process = Process { pid: made?, pidfd: None };
+    // The change of ids has left the memory as the host has it.
+    if let Err(errno) = forbid_tracing() {
+        discard(&process);
+        return Err(io::Error::from_raw_os_error(errno));
+    }
+    let user = plan.ids.as_ref().map(|ids| ids.uid);
+    if took >= CROWDED {
+        *WAITED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+    if took >= PATIENCE_WITH_USER {
+        be_wary_of(user);
+    }
+    if took >= PATIENCE && plan.told.get().is_none() && is_unexecuted(process.pid) {
+        while reap(Some(process.pid)).is_none() {
+            std::thread::yield_now();
+        }
+        log::warn!(
+            "a process of user {} took over {} ms to its exec: its next ones are made by fork",
+            user.map_or_else(|| "of main".to_owned(), |uid| uid.to_string()),
+            PATIENCE.as_millis()
+        );
+        return Ok(Made::Late);
+    }
+    Ok(Made::Answered(process, plan.told.get()))
+}
+
+/// The number of the new process; it has executed its program or is on its way out.
+fn clone_in_memory(start: &Start<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Result<i32> {
+    let number = |value: c_int| u64::try_from(value).unwrap_or(0);
+    let mut args = libc::clone_args {
+        flags: number(libc::CLONE_VM | libc::CLONE_VFORK) | CLONE_CLEAR_SIGHAND,
+        pidfd: 0,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: number(libc::SIGCHLD),
+        stack: STACK_OF_NEW.0.get() as u64,
+        stack_size: STACK as u64,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    if let Some(fd) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = number(fd.as_raw_fd());
+    }
+    let entry: extern "C" fn(&Start<'_>) -> ! = enter;
+    let result: c_long;
+    // SAFETY: to this process it is a call like any other, since the new one never leaves `entry`, has a stack of its
+    // own (16-byte aligned, as the call wants it), and shares with this one, which stands still meanwhile, only what
+    // `entry` reads and the cells that it is told to write.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") &raw mut args,
+            in("rsi") size_of::<libc::clone_args>(),
+            in("r12") std::ptr::from_ref(start),
+            in("r13") entry,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    i32::try_from(result)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| io::Error::from_raw_os_error(i32::try_from(result.saturating_neg()).unwrap_or(libc::EOVERFLOW)))
+}
+
+/// The first function of the new process.
+extern "C" fn enter(start: &Start<'_>) -> ! {
+    match end_in_time() {
+        Ok(()) => become_planned(start.plan, start.born),
+        Err(errno) => leave(start.plan, None, (Step::Fork, errno)),
+    }
+}
+
+/// SIGKILL after [`PATIENCE`], unless an exec comes first, which removes the timer: timer_create(2). Not by glibc's
+/// function, which allocates.
+fn end_in_time() -> Called {
+    // SAFETY: all bytes zero are a valid sigevent.
+    let mut event = unsafe { zeroed::<libc::sigevent>() };
+    event.sigev_notify = libc::SIGEV_SIGNAL;
+    event.sigev_signo = libc::SIGKILL;
+    let mut timer = MaybeUninit::<c_int>::uninit();
+    let clock = c_long::from(libc::CLOCK_MONOTONIC);
+    // SAFETY: the kernel reads a sigevent and writes an int, and both places are ours.
+    called(unsafe { libc::syscall(libc::SYS_timer_create, clock, &raw const event, timer.as_mut_ptr()) })?;
+    // SAFETY: the call has succeeded, so it has written the number.
+    let timer = c_long::from(unsafe { timer.assume_init() });
+    let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let once = libc::timespec { tv_sec: 0, tv_nsec: PATIENCE.subsec_nanos().into() };
+    let time = libc::itimerspec { it_interval: never, it_value: once };
+    let before = std::ptr::null_mut::<libc::itimerspec>();
+    // SAFETY: the kernel reads one itimerspec; the old one is not asked for.
+    called(unsafe { libc::syscall(libc::SYS_timer_settime, timer, 0_i64, &raw const time, before) })
+}
+
+/// Whether a change of ids keeps others from the memory: `fs.suid_dumpable` is 0 or 2, proc_sys_fs(5).
+fn is_memory_guarded() -> bool {
+    static SWITCH: OnceLock<Option<File>> = OnceLock::new();
+    let switch = SWITCH.get_or_init(|| File::open("/proc/sys/fs/suid_dumpable").ok());
+    let mut said = [0; 2];
+    let read = switch.as_ref().map(|file| file.read_exact_at(&mut said, 0));
+    matches!(read, Some(Ok(()))) && is_guarded_by(said)
+}
+
+/// By what the switch says. All but these numbers leave the memory as it is.
+pub(super) fn is_guarded_by(switch: [u8; 2]) -> bool {
+    matches!(switch, [b'0' | b'2', b'\n'])
+}
+
+/// Whether a child of ours ends without having executed anything. Nothing that cannot be looked at does.
+fn is_unexecuted(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may have any byte in it: state, ppid, pgrp, session, tty_nr, tpgid, flags.
+    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6)?.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & (PF_EXITING | PF_FORKNOEXEC) == PF_EXITING | PF_FORKNOEXEC)
+}
+
+/// The processors are as good as free.
+#[cfg(test)]
+pub(super) fn forget_the_crowd() {
+    *WAITED.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+fn is_crowded() -> bool {
+    let waited = *WAITED.lock().unwrap_or_else(PoisonError::into_inner);
+    waited.is_some_and(|when| when.elapsed() < UNTIL_LESS_CROWDED)
+}
+
+fn is_slow(user: Option<u32>) -> bool {
+    let slow = SLOW.lock().unwrap_or_else(PoisonError::into_inner);
+    slow.iter().any(|(who, when)| *who == user && when.elapsed() < PENANCE)
+}
+
+fn be_wary_of(user: Option<u32>) {
+    let mut slow = SLOW.lock().unwrap_or_else(PoisonError::into_inner);
+    slow.retain(|(who, when)| *who != user && when.elapsed() < PENANCE);
+    slow.push((user, Instant::now()));
+}

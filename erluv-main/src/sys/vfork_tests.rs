@@ -1,0 +1,246 @@
+//! Workers that are made in main's own memory. Each test runs in a process of its own with one thread.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use erluv_proto::ipc::{ExitStatus, Failure, Step};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+
+use super::testing::{alone, alone_as_root};
+use super::vfork::{forget_the_crowd, is_brief, is_guarded_by};
+use crate::order::{Identity, Order};
+use crate::sandbox::{Mounts, Profile, Scheduler};
+use crate::tree::UseCgroup;
+use crate::workers::Report;
+use crate::workers::bench::{Bench, NODE, field, order, sandbox, shell};
+
+/// Nobody else's.
+const SLOW: u32 = 61_234;
+
+fn of_slow(order: Order) -> Order {
+    let identity = Identity { name: "slow".to_owned(), uid: SLOW, gid: SLOW, groups: vec![SLOW] };
+    Order { identity: Some(identity), ..order }
+}
+
+/// Where it lies, and a program whose execve(2) waits until the file is dropped: that has a lease, fcntl(2), which its
+/// user could take, too.
+fn leased(name: &str) -> (PathBuf, File) {
+    let path = &std::env::temp_dir().join(format!("erluv-{name}-{}", std::process::id()));
+    fs::copy("/bin/true", path).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    // SAFETY: to ignore a signal runs no code. It is the one that tells of who waits.
+    unsafe { signal(Signal::SIGIO, SigHandler::SigIgn) }.unwrap();
+    // One for writing: who only reads stops no exec.
+    let file = File::options().write(true).open(path).unwrap();
+    // SAFETY: fcntl takes numbers for this command.
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) }, 0);
+    (path.clone(), file)
+}
+
+/// Whether main has waited for the exec.
+fn is_waited_for(bench: &mut Bench, order: Order) -> bool {
+    let known = bench.reports.len();
+    // Whatever else runs on this machine.
+    forget_the_crowd();
+    bench.launch(order).expect("a process");
+    bench.reports.len() > known
+}
+
+#[test]
+fn how_an_exec_went_is_known_when_the_launch_comes_back() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Auto);
+        assert!(is_waited_for(&mut bench, order(&["/bin/true"])));
+        assert!(matches!(bench.reports.pop(), Some(Report::Launched(..))));
+        assert!(is_waited_for(&mut bench, order(&["/no/such/program"])));
+        let failed = bench.reports.pop();
+        let step = Failure::Step(Step::Exec, libc::ENOENT);
+        assert!(matches!(failed, Some(Report::Failed(_, failed)) if failed.failure == step));
+        let nowhere = Order { cwd: c"/no/such/folder".to_owned(), ..order(&["/bin/true"]) };
+        assert!(is_waited_for(&mut bench, nowhere));
+        let failed = bench.reports.pop();
+        let step = Failure::Step(Step::Chdir, libc::ENOENT);
+        assert!(matches!(failed, Some(Report::Failed(_, failed)) if failed.failure == step));
+        bench.until("nobody", |bench| bench.workers.is_empty(NODE).then_some(()));
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn a_thousand_of_them_leave_main_as_it_was() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Auto);
+        let own = || {
+            let status = fs::read_to_string("/proc/self/status").unwrap();
+            let of = |name| field(&status, name).to_owned();
+            (["Uid", "Gid", "Groups", "CapEff", "NoNewPrivs", "Seccomp", "SigBlk", "SigIgn", "SigCgt"].map(of), umask())
+        };
+        let umask_is = umask();
+        let (before, folder) = (own(), std::env::current_dir().unwrap());
+        for round in 0..1000 {
+            let status = if round % 3 == 0 { 7 } else { 0 };
+            let started = bench.start(shell(&format!("umask 0; cd /tmp; trap '' USR1; exit {status}")));
+            assert_eq!(bench.end(started.id()).status, ExitStatus::Code(status));
+            bench.reports.clear();
+        }
+        assert_eq!((own(), std::env::current_dir().unwrap(), umask()), (before, folder, umask_is));
+        bench.workers.close();
+    });
+}
+
+fn umask() -> String {
+    field(&fs::read_to_string("/proc/self/status").unwrap(), "Umask").to_owned()
+}
+
+/// A process of the same user, with an eye on the child of this one that has changed to that user: does something to
+/// it, and what it says can be read.
+fn spy(does: impl FnOnce(i32) -> String) -> io::PipeReader {
+    let main = std::process::id();
+    let (answer, mut tell) = io::pipe().unwrap();
+    // SAFETY: this process has one thread.
+    if unsafe { libc::fork() } != 0 {
+        return answer;
+    }
+    let (gid, uid) = (Gid::from_raw(SLOW), Uid::from_raw(SLOW));
+    setgroups(&[]).unwrap();
+    setresgid(gid, gid, gid).unwrap();
+    setresuid(uid, uid, uid).unwrap();
+    let own = std::process::id().to_string();
+    let of_main = format!("/proc/{main}/task/{main}/children");
+    let target = loop {
+        let children = fs::read_to_string(&of_main).unwrap();
+        let dropped = |pid: &&str| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            **pid != own && status.contains(&format!("Uid:\t{SLOW}\t"))
+        };
+        if let Some(pid) = children.split_ascii_whitespace().find(dropped) {
+            break pid.parse::<i32>().unwrap();
+        }
+    };
+    tell.write_all(does(target).as_bytes()).unwrap();
+    // SAFETY: _exit takes a number.
+    unsafe { libc::_exit(0) }
+}
+
+#[test]
+fn s36_the_memory_that_it_shares_is_closed_to_its_own_user() {
+    alone_as_root(|| {
+        super::os::forbid_tracing().unwrap();
+        let (program, lease) = leased("closed");
+        let mut spied = spy(|target| {
+            let memory = File::open(format!("/proc/{target}/mem")).map_err(|error| error.raw_os_error());
+            // SAFETY: PTRACE_ATTACH takes numbers.
+            let attached = unsafe { libc::ptrace(libc::PTRACE_ATTACH, target, 0, 0) };
+            format!("{:?} {attached} {:?}", memory.map(drop), io::Error::last_os_error().raw_os_error())
+        });
+        let mut bench = Bench::new(UseCgroup::Never);
+        forget_the_crowd();
+        bench.launch(of_slow(order(&[program.to_str().unwrap()])));
+        drop(lease);
+        let mut said = String::new();
+        spied.read_to_string(&mut said).unwrap();
+        let (closed, refused) = (libc::EACCES, libc::EPERM);
+        assert_eq!(said, format!("Err(Some({closed})) -1 Some({refused})"));
+        // SAFETY: the option takes nothing.
+        assert_eq!(unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }, 0);
+        fs::remove_file(program).unwrap();
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn a_user_that_stops_its_processes_before_their_exec_does_not_stop_main() {
+    alone_as_root(|| {
+        let (program, lease) = leased("stopped");
+        let mut spied = spy(|target| {
+            // SAFETY: kill takes numbers.
+            let stopped = unsafe { libc::kill(target, libc::SIGSTOP) };
+            format!("{target} {stopped}")
+        });
+        let mut bench = Bench::new(UseCgroup::Auto);
+        forget_the_crowd();
+        let slow = bench.launch(of_slow(order(&[program.to_str().unwrap()]))).expect("a process");
+        let mut said = String::new();
+        spied.read_to_string(&mut said).unwrap();
+        drop(lease);
+        assert_eq!(bench.end(slow).status, ExitStatus::Code(0));
+        let started = bench.reports.iter().find_map(|report| match report {
+            Report::Launched(_, launched, _) => Some(launched.os_pid.to_string()),
+            Report::Exited(..) | Report::Failed(..) => None,
+        });
+        let (first, stopped) = said.split_once(' ').unwrap();
+        assert_eq!(stopped, "0");
+        assert_ne!(started.as_deref(), Some(first), "it was made anew");
+        fs::remove_file(program).unwrap();
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn main_waits_for_nobody_who_keeps_a_process_from_its_exec() {
+    alone_as_root(|| {
+        let (program, lease) = leased("slow");
+        let mut bench = Bench::new(UseCgroup::Auto);
+        assert!(is_waited_for(&mut bench, of_slow(order(&["/bin/true"]))));
+        // It is killed in its exec, and made anew by fork, where it waits by itself.
+        forget_the_crowd();
+        let slow = bench.launch(of_slow(order(&[program.to_str().unwrap()]))).expect("a process");
+        assert!(matches!(bench.reports[..], [Report::Launched(..)]), "that of before alone: {:?}", bench.reports);
+        // The same user is waited for no more, others are.
+        assert!(!is_waited_for(&mut bench, of_slow(order(&["/bin/true"]))));
+        assert!(is_waited_for(&mut bench, order(&["/bin/true"])));
+        drop(lease);
+        assert_eq!(bench.end(slow).status, ExitStatus::Code(0));
+        let of_slow = bench.reports.iter().filter(|report| match report {
+            Report::Launched(_, launched, _) => launched.worker == slow,
+            Report::Exited(_, exited) => exited.worker == slow,
+            Report::Failed(..) => true,
+        });
+        assert_eq!(of_slow.count(), 2, "its start and its end, each once");
+        fs::remove_file(program).unwrap();
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn what_acts_on_memory_or_may_wait_is_made_by_fork() {
+    type Change = fn(&mut Profile);
+    let changes: [Change; 7] = [
+        |profile| profile.memory_deny_write_execute = true,
+        |profile| profile.oom_score_adj = Some(500),
+        |profile| profile.scheduler = Some(Scheduler::Idle),
+        |profile| profile.nice = Some(19),
+        |profile| profile.mounts = Some(Mounts::default()),
+        |profile| profile.namespaces.pid = true,
+        |profile| profile.cgroup.cpu_max = Some(1000),
+    ];
+    assert!(is_brief(&sandbox(|_| ()).profile));
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut profile = Profile::plain(sandbox(|_| ()).profile.name.clone());
+        change(&mut profile);
+        assert!(!is_brief(&profile), "{number}");
+    }
+    alone(|| {
+        let mut bench = Bench::new(UseCgroup::Auto);
+        let own = |order| Order { identity: None, ..order };
+        assert!(is_waited_for(&mut bench, own(order(&["/bin/true"]))));
+        assert!(!is_waited_for(&mut bench, Order { nice: Some(19), ..own(order(&["/bin/true"])) }));
+        let mdwe = sandbox(|profile| profile.memory_deny_write_execute = true);
+        let within = Order { sandbox: mdwe, ..own(order(&["/bin/true"])) };
+        assert!(!is_waited_for(&mut bench, within));
+        bench.until("three ends", |bench| bench.workers.is_empty(NODE).then_some(()));
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn s36_where_the_host_lets_users_trace_what_was_roots_nothing_is_made_this_way() {
+    assert!(is_guarded_by(*b"0\n") && is_guarded_by(*b"2\n"));
+    for other in [*b"1\n", *b"3\n", *b"10", *b"\0\0"] {
+        assert!(!is_guarded_by(other), "{other:?}");
+    }
+}
