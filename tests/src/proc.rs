@@ -53,10 +53,9 @@ fn settle(pid: i32) {
     let start = Instant::now();
     let stack_is_known = || {
         let stat = String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).unwrap_or_default()).into_owned();
-        // Behind the name, which may have any byte in it: field 3 comes first, and startstack is field 28.
-        let stack =
-            stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(25)?.parse::<u64>().ok());
-        stack != Some(0)
+        // Behind the name, which may have any byte in it: field 3 (the state) comes first, and startstack is field 28.
+        let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace().collect::<Vec<_>>());
+        !fields.is_some_and(|fields| fields.get(25) == Some(&"0") && fields.first() != Some(&"Z"))
     };
     while !stack_is_known() && start.elapsed() < Duration::from_millis(100) {
         std::thread::yield_now();
