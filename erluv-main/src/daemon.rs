@@ -25,6 +25,9 @@ const LONGEST_STOP: Duration = Duration::from_secs(25);
 /// Between two attempts to give a slow syslogd what waits for it.
 const LOG_PAUSE: Duration = Duration::from_millis(20);
 
+/// Main has nothing else to do once nothing has happened for so long: then it clears away what workers have left.
+const IDLE: Duration = Duration::from_millis(10);
+
 /// What SIGHUP does with what is served.
 pub(crate) type Reload = Box<dyn Fn(&mut [Serving], &mut Workers)>;
 
@@ -40,6 +43,8 @@ pub(crate) struct Daemon {
     leave_by: Option<Instant>,
     reload: Reload,
     announced: bool,
+    /// Nothing happened in the last turn.
+    idle: bool,
 }
 
 impl Daemon {
@@ -62,6 +67,7 @@ impl Daemon {
             leave_by: None,
             reload,
             announced: false,
+            idle: false,
         })
     }
 
@@ -97,6 +103,7 @@ impl Daemon {
             Err(error) => return Err(error),
         }
         let now = Instant::now();
+        self.idle = events.is_empty();
         for event in events.iter() {
             match tokens::source(event.token()) {
                 Some(Source::Signals) => self.hear_signals(now),
@@ -123,6 +130,9 @@ impl Daemon {
         for node in 0..self.servings.len() {
             self.on(NodeIndex(node), now, Serving::due);
         }
+        if self.idle {
+            self.workers.tidy();
+        }
         self.announce();
         if crate::log::is_behind() {
             log::logger().flush();
@@ -137,7 +147,8 @@ impl Daemon {
         let workers = self.workers.next_deadline().into_iter().chain(self.workers.next_look(now));
         let deadline = nodes.chain(workers).chain(self.leave_by).min();
         let until = deadline.map(|deadline| deadline.saturating_duration_since(now));
-        until.into_iter().chain(crate::log::is_behind().then_some(LOG_PAUSE)).min()
+        let tidy = self.workers.is_untidy().then_some(if self.idle { Duration::ZERO } else { IDLE });
+        until.into_iter().chain(tidy).chain(crate::log::is_behind().then_some(LOG_PAUSE)).min()
     }
 
     fn on(&mut self, node: NodeIndex, now: Instant, act: impl FnOnce(&mut Serving, &mut Shared<'_>)) {
@@ -157,7 +168,7 @@ impl Daemon {
         let heard = self.signals.pending().collect::<Vec<_>>();
         for signal in heard {
             match signal {
-                libc::SIGCHLD => self.reap(now),
+                libc::SIGCHLD => self.hear_ended(now),
                 libc::SIGHUP => (self.reload)(&mut self.servings, &mut self.workers),
                 libc::SIGUSR1 => self.describe(),
                 _ => self.terminate(now),
@@ -165,18 +176,15 @@ impl Daemon {
         }
     }
 
-    /// Whom the system names is taken up, in this turn; the others when it is time for a look at all.
-    #[cfg(target_os = "linux")]
+    /// Whom the system names is taken up at once, the others when it is time for a look at all.
     fn hear_ended(&mut self, now: Instant) {
+        #[cfg(target_os = "linux")]
+        let named = self.ended.named();
+        #[cfg(not(target_os = "linux"))]
+        let named = Vec::new();
         let mut reports = Vec::new();
-        let others = self.workers.named(&self.ended.named(), now, |report| reports.push(report));
+        let others = self.workers.named(&named, now, |report| reports.push(report));
         self.tell_ends(reports, others, now);
-    }
-
-    /// No event of this kind comes there.
-    #[cfg(not(target_os = "linux"))]
-    fn hear_ended(&mut self, now: Instant) {
-        self.reap(now);
     }
 
     fn reap(&mut self, now: Instant) {

@@ -352,6 +352,16 @@ impl Workers {
         self.trees.provide(limits)
     }
 
+    /// Whether there is work for [`Workers::tidy`].
+    pub(crate) fn is_untidy(&self) -> bool {
+        self.trees.is_untidy()
+    }
+
+    /// Clears something away that ended workers have left, and that nobody waits for.
+    pub(crate) fn tidy(&mut self) {
+        self.trees.tidy();
+    }
+
     /// What workers are made of, for the log.
     pub(crate) fn about(&self) -> &str {
         self.trees.about()

@@ -46,6 +46,22 @@ fn link(pid: i32, file: &str) -> PathBuf {
     fs::read_link(format!("/proc/{pid}/{file}")).unwrap_or_else(|error| panic!("/proc/{pid}/{file}: {error}"))
 }
 
+/// Waits until the kernel has set up the memory of a program that was just executed: a worker is told of as soon as its
+/// exec cannot fail any more, which is earlier. Of a process that this one may not look into nothing is known: there it
+/// waits for a moment and no longer.
+fn settle(pid: i32) {
+    let start = Instant::now();
+    let stack_is_known = || {
+        let stat = String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).unwrap_or_default()).into_owned();
+        // Behind the name, which may have any byte in it: field 3 (the state) comes first, and startstack is field 28.
+        let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace().collect::<Vec<_>>());
+        !fields.is_some_and(|fields| fields.get(25) == Some(&"0") && fields.first() != Some(&"Z"))
+    };
+    while !stack_is_known() && start.elapsed() < Duration::from_millis(100) {
+        std::thread::yield_now();
+    }
+}
+
 /// The fields of /proc/PID/status by name, with the white space around the values taken off.
 #[must_use]
 pub fn status(pid: i32) -> BTreeMap<String, String> {
@@ -88,6 +104,7 @@ pub fn groups(pid: i32) -> Vec<u32> {
 /// The open descriptors of a process with what they refer to, such as `/dev/null` or `pipe:[123]`.
 #[must_use]
 pub fn fds(pid: i32) -> BTreeMap<i32, String> {
+    settle(pid);
     let folder = format!("/proc/{pid}/fd");
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
     let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<i32>().ok();
@@ -105,12 +122,14 @@ fn pieces(bytes: &[u8]) -> Vec<String> {
 /// The environment that a process was executed with, each as `NAME=VALUE`.
 #[must_use]
 pub fn environ(pid: i32) -> Vec<String> {
+    settle(pid);
     pieces(&read(pid, "environ"))
 }
 
 /// The arguments of a process, its name first; none for a zombie.
 #[must_use]
 pub fn cmdline(pid: i32) -> Vec<String> {
+    settle(pid);
     pieces(&read(pid, "cmdline"))
 }
 

@@ -29,6 +29,33 @@ fn live(mark: &str) -> usize {
     proc::pids_of(&format!("sleep {mark}")).len()
 }
 
+/// The groups of workers below that of this main.
+fn groups_of_workers(erluv: &Daemon) -> usize {
+    let nodes = proc::leftover_cgroups(erluv.main_pid()).into_iter().map(|own| own.join("n0"));
+    let groups = nodes.flat_map(|node| std::fs::read_dir(node).into_iter().flatten().flatten());
+    groups.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).count()
+}
+
+#[test]
+fn the_groups_of_workers_that_were_killed_are_gone_once_main_has_nothing_else_to_do() {
+    needs_root!();
+    let node = Node::start(Otp::V25);
+    let erluv = Daemon::of(&node).start();
+    if erluv.wait_log("workers are").contains("which a worker can leave") {
+        skip!("no control groups");
+    }
+    erluv.wait_connected(&node);
+    let run = format!(r#"gen_server:call({{erluv, '{}'}}, {{run, ["/bin/sleep", "1000"]}})"#, erluv.name());
+    node.eval_ok(&format!("[_ | Pids] = [element(2, {run}) || _ <- lists:seq(1, 151)]"));
+    assert_eq!(groups_of_workers(&erluv), 151);
+    node.eval_ok("Refs = [monitor(process, Pid) || Pid <- Pids]");
+    node.eval_ok("[exit(Pid, kill) || Pid <- Pids]");
+    let ends = "lists:usort([receive {'DOWN', Ref, _, _, Why} -> Why after 10000 -> none end || Ref <- Refs])";
+    assert_eq!(node.eval_ok(ends), "[{signaled,sigkill}]");
+    proc::wait_until("the group of the one that lives is left alone", || groups_of_workers(&erluv) == 1);
+    assert_eq!(erluv.worker_pids().len(), 1);
+}
+
 #[test]
 fn the_workers_of_mains_in_other_pid_namespaces_are_left_alone() {
     needs_root!();

@@ -207,6 +207,9 @@ fn s57_processes_that_are_not_there_are_noproc_and_nobody_hangs() {
             node.eval_ok("M3 = monitor(process, {nosuch, E}), receive {'DOWN', M3, _, _, R3} -> R3 end"),
             "noproc"
         );
+        // A call without a monitor of its own, as somebody makes it who monitors the worker already.
+        node.eval_ok("P ! {'$gen_call', {self(), one}, info}");
+        assert_eq!(node.eval_ok("receive {one, Answer} -> Answer end"), "{error,noproc}");
         assert!(node.eval("gen_server:call({nosuch, E}, x)").unwrap_err().contains("noproc"));
         assert_eq!(node.eval_ok("P ! hello, exit(P, kill), unlink(P), ok"), "ok");
         assert_eq!(node.eval_ok("net_adm:ping(E)"), "pong");

@@ -54,6 +54,8 @@ pub(crate) enum Request<'a> {
         from: Term<'a>,
     },
     Call(Caller<'a>, ServerCall<'a>),
+    /// A call to a pid of another incarnation.
+    CallToNobody(Caller<'a>),
     Message {
         to: WorkerId,
         from: Option<Term<'a>>,
@@ -131,7 +133,13 @@ impl Names<'_> {
             Control::Send { from, to } => match (self.target(to), message.payload) {
                 (Target::Worker(to), Some(payload)) => worker::message(to, from, payload),
                 (Target::Server, Some(payload)) => self.server_message("erluv", payload),
-                _ => Request::Ignore("message to nobody"),
+                (Target::Nobody, Some(payload)) => match call(payload) {
+                    Some((caller, _question)) => Request::CallToNobody(caller),
+                    None => Request::Ignore("message to nobody"),
+                },
+                (Target::Worker(_) | Target::Server | Target::Nobody, None) => {
+                    Request::Ignore("message without a payload")
+                }
             },
             Control::AliasSend { .. } => Request::Ignore("message to an alias: we have none"),
             Control::Link { from, to } => Request::Link { from, to, target: self.target(to) },

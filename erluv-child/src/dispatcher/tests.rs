@@ -287,6 +287,17 @@ fn gen_call(question: Built) -> Vec<u8> {
 }
 
 #[test]
+fn a_call_to_a_pid_of_an_earlier_incarnation_has_somebody_who_waits() {
+    let (from, old) = (raw(remote()), own(9, 76));
+    let sent = |payload: &[u8]| {
+        let control = Control::Send { from: Some(term(&from)), to: term(&old) };
+        format!("{:?}", NAMES.read(&Message { control, payload: Some(term(payload)) }))
+    };
+    assert!(sent(&gen_call(atom("info"))).starts_with("CallToNobody("));
+    assert_eq!(sent(&raw(tuple(vec![atom("stdin"), atom("eof")]))), "Ignore(\"message to nobody\")");
+}
+
+#[test]
 fn calls_to_the_server_are_understood() {
     let from = raw(remote());
     let asked = |name: &'static str, question: Built, check: &dyn Fn(&ServerCall<'_>) -> bool| {

@@ -78,7 +78,10 @@ impl Manager {
         outlet: &mut Outlet<'_>,
     ) {
         if !self.workers.contains_key(&to) {
-            // As with any process that has ended: a message is lost, a call's own monitor tells its caller.
+            // As with any process that has ended, a message is lost.
+            if let ToWorker::Call(caller, _) = message {
+                self.nobody(caller, outlet);
+            }
             return;
         }
         match message {
@@ -93,6 +96,12 @@ impl Manager {
             }
             ToWorker::Call(caller, call) => self.worker_call(to, caller, call, outlet),
         }
+    }
+
+    /// A call to a worker that is no more. A call's own monitor tells its caller before, and then this answer is dropped;
+    /// it is for those who call without one.
+    pub(super) fn nobody(&self, caller: Caller<'_>, outlet: &mut Outlet<'_>) {
+        self.reply(caller, outlet.node, |out| put_error(out, |out| put_atom(out, "noproc")));
     }
 
     fn worker_call(&mut self, to: WorkerId, caller: Caller<'_>, call: WorkerCall<'_>, outlet: &mut Outlet<'_>) {

@@ -21,6 +21,9 @@ use crate::streams::{Which, token};
 /// A call may queue this many times the cap of plain messages: its sender waits, so there is but one from each.
 const CALLS_BEYOND_CAP: usize = 4;
 
+/// A stream carries much, and no other does, when so many whole pieces in a row were its own.
+const ALONE: u32 = 8;
+
 /// Calls that may wait for the same worker to read.
 pub(super) const MOST_WAITING: usize = 1024;
 
@@ -93,6 +96,9 @@ impl Manager {
             match output.read(outlet.node) {
                 Ok(Read::Some(_)) => {
                     send::finish_data(outlet.node, mark);
+                    if output.is_full() && self.run_of_pieces.count(id, which) >= ALONE {
+                        output.lengthen();
+                    }
                     // Lines are many to a piece.
                     let gathered = outlet.node.len().saturating_sub(first);
                     if gathered >= PIECE || !output.has_piece() {
@@ -221,6 +227,25 @@ impl Manager {
     }
 }
 
+/// Whose the last whole pieces were that came of any pipe.
+///
+/// The pipes of several streams that all carry much are left as they are: together they would hold more than the
+/// processor's cache, and each byte would come out of memory when it is read.
+#[derive(Debug, Default)]
+pub(super) struct RunOfPieces {
+    last: Option<(WorkerId, Which)>,
+    length: u32,
+}
+
+impl RunOfPieces {
+    /// One more; returns how many of that stream have come since the last one of another.
+    fn count(&mut self, id: WorkerId, which: Which) -> u32 {
+        self.length = if self.last == Some((id, which)) { self.length.saturating_add(1) } else { 1 };
+        self.last = Some((id, which));
+        self.length
+    }
+}
+
 fn offer(worker: &mut Worker, data: &Offer<'_>, cap: usize) -> Taken {
     match (&mut worker.stdin, data) {
         (None, _) => Taken::Closed,
@@ -236,5 +261,21 @@ fn watch(worker: &mut Worker, outlet: &Outlet<'_>) {
     let added = outlet.registry.register(&mut SourceFd(&pipe.as_raw_fd()), token(id, Which::Stdin), Interest::WRITABLE);
     if let Err(error) = added {
         ::log::error!("{id}: watching its stdin: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_stream_that_nobody_interrupts_has_a_long_run_of_pieces() {
+        let (one, two) = (WorkerId(2), WorkerId(3));
+        let mut run = RunOfPieces::default();
+        let counts = [(one, Which::Stdout), (one, Which::Stdout), (one, Which::Stderr), (two, Which::Stderr)];
+        assert_eq!(counts.map(|(id, which)| run.count(id, which)), [1, 2, 1, 1]);
+        for so_many in 2..=ALONE {
+            assert_eq!(run.count(two, Which::Stderr), so_many);
+        }
     }
 }

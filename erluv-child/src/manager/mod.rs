@@ -76,6 +76,7 @@ pub(crate) struct Manager {
     owners: Owners,
     /// Streams that have something to read and may be read.
     runnable: VecDeque<(WorkerId, Which)>,
+    run_of_pieces: flow::RunOfPieces,
     timers: Timers,
     next_request: u64,
     next_phantom: u64,
@@ -111,6 +112,7 @@ impl Manager {
             pending: HashMap::new(),
             owners: Owners::default(),
             runnable: VecDeque::new(),
+            run_of_pieces: flow::RunOfPieces::default(),
             timers,
             next_request: first_request,
             // Main counts its workers from 2 upward: the upper half of the numbers is for processes that never were.
@@ -142,6 +144,7 @@ impl Manager {
             }
             Request::SpawnOther { request, from } => send::put_spawn_error(outlet.node, request, from, "notsup"),
             Request::Call(caller, call) => self.server_call(caller, call, outlet),
+            Request::CallToNobody(caller) => self.nobody(caller, outlet),
             Request::Message { to, from, message } => self.message(to, from, message, outlet),
             Request::Link { from, to, target } => self.link(from, to, target, outlet),
             Request::Unlink { id, from, to, target } => self.unlink(id, from, to, target, outlet),

@@ -35,6 +35,8 @@ pub(crate) struct Output {
     readable: bool,
     /// The last writer has gone: read on until the end is seen, no further event will come.
     closing: bool,
+    /// The last read has brought a whole piece.
+    full: bool,
     /// Its pipe was made as long as it gets.
     long: bool,
     /// It stands in the run queue.
@@ -67,6 +69,7 @@ impl Output {
             window: window.unwrap_or(0),
             readable: false,
             closing: false,
+            full: false,
             long: false,
             queued: false,
             total: 0,
@@ -137,6 +140,19 @@ impl Output {
         self.queued = false;
     }
 
+    /// Whether the last read has brought a whole piece.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Makes the pipe longer, once.
+    pub(crate) fn lengthen(&mut self) {
+        if !self.long {
+            self.long = true;
+            super::lengthen(self.pipe.as_fd());
+        }
+    }
+
     /// Appends to `out` what the pipe has, at most [`PIECE`] bytes and never more than the credit. By lines it is one
     /// line, for which any credit is enough.
     ///
@@ -204,10 +220,7 @@ impl Output {
                 self.total = self.total.saturating_add(n as u64);
                 // A short read has emptied the pipe: whatever is written next raises an event of its own.
                 self.readable = n == most || self.closing;
-                if n == PIECE && !self.long {
-                    self.long = true;
-                    super::lengthen(self.pipe.as_fd());
-                }
+                self.full = n == PIECE;
                 Ok(Read::Some(n))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -250,18 +263,19 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_pipe_that_carries_much_is_made_longer_and_no_other() {
+    fn a_pipe_is_made_longer_when_asked_and_says_when_it_was_full() {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
-        let before = rustix::pipe::fcntl_getpipe_size(&reader).unwrap();
         let mut output = Output::new(reader, None, Handing::default());
         let mut out = Vec::new();
-        for (bytes, expected) in [(PIECE - 1, before), (PIECE, super::super::LONG_PIPE)] {
+        for (bytes, full) in [(PIECE - 1, false), (PIECE, true), (1, false)] {
             rustix::io::write(&writer, &vec![7; bytes]).unwrap();
             output.set_readable(false);
             out.clear();
             assert_eq!(output.read(&mut out).unwrap(), Read::Some(bytes));
-            assert_eq!(rustix::pipe::fcntl_getpipe_size(output.fd()).unwrap(), expected);
+            assert_eq!(output.is_full(), full);
         }
+        output.lengthen();
+        assert_eq!(rustix::pipe::fcntl_getpipe_size(output.fd()).unwrap(), super::super::LONG_PIPE);
     }
 
     #[test]

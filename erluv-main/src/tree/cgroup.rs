@@ -235,22 +235,44 @@ impl Hierarchy {
         kill_all(&self.node_path(node))
     }
 
-    /// Keeps a worker's group for the next, or removes it, if the worker has left nothing behind in it.
+    /// Keeps a worker's group for the next, or has it removed by [`Hierarchy::tidy`], if nothing lives in it nor in one
+    /// within it.
     pub(super) fn remove(&mut self, node: NodeIndex, worker: WorkerId) -> Removal {
         let Ok(group) = self.group(worker) else { return Removal::Removed };
-        if self.names.may_keep(node, worker) && self.is_unused(node, worker) {
-            self.names.keep(node, worker);
-            return Removal::Removed;
+        match self.events(node, worker) {
+            Ok(events) if procfs::is_populated(&events) => return Removal::Busy,
+            Ok(_) if self.names.may_keep(node, worker) => self.names.keep(node, worker),
+            Ok(_) => {
+                self.names.retire(node, worker);
+                if self.names.has_too_many_dead() {
+                    self.tidy(1);
+                }
+            }
+            // Somebody has removed it, or no descriptor is left: to remove it needs none.
+            Err(_) => match self.remove_group(node, group) {
+                Removal::Busy => return Removal::Busy,
+                Removal::Removed => self.names.forget(worker),
+            },
         }
-        let removal = self.remove_group(node, group);
-        if removal == Removal::Removed {
-            self.names.forget(worker);
+        Removal::Removed
+    }
+
+    /// Whether empty groups are still to be removed.
+    pub(super) fn is_untidy(&self) -> bool {
+        self.names.has_dead()
+    }
+
+    /// Removes so many of the groups that are empty. To do so costs the kernel more than all the rest of a worker's
+    /// end, and nobody waits for it.
+    pub(super) fn tidy(&mut self, most: usize) {
+        for (node, group) in std::iter::from_fn(|| self.names.next_dead()).take(most).collect::<Vec<_>>() {
+            // What does not go is left to the end of main: something is in it again that only root can have put there.
+            let _ = self.remove_group(node, group);
             self.removed = self.removed.saturating_add(1);
             if self.removed >= FLUSHED {
                 self.flush(node);
             }
         }
-        removal
     }
 
     /// Has the kernel add up what the node's groups have used. A group that has used something since the last time is in
@@ -262,12 +284,12 @@ impl Hierarchy {
         let _ = fs::read(self.node_path(node).join(STATISTICS));
     }
 
-    /// One call where the worker left nothing behind, which is the rule.
+    /// One call where there are no groups in it, which is the rule.
     fn remove_group(&self, node: NodeIndex, group: Group) -> Removal {
         match self.node_folder(node).and_then(|folder| Ok(unlinkat(folder, name(group), AtFlags::REMOVEDIR)?)) {
             Ok(()) => Removal::Removed,
             Err(error) if error.kind() == ErrorKind::NotFound => Removal::Removed,
-            // Something lives in it, or it has made groups of its own.
+            // Something lives in it, or there are groups in it.
             Err(_) => match remove_tree(&self.group_path(node, group)) {
                 Ok(()) => Removal::Removed,
                 Err(_) => Removal::Busy,
@@ -279,12 +301,7 @@ impl Hierarchy {
         self.own.close();
     }
 
-    /// Whether nothing lives in a group, nor in one that root has made in it: the worker's user cannot. In few calls,
-    /// as this is asked at the end of each worker.
-    fn is_unused(&self, node: NodeIndex, worker: WorkerId) -> bool {
-        self.events(node, worker).is_ok_and(|events| !procfs::is_populated(&events))
-    }
-
+    /// Whether something lives in a worker's group, or in one within it, for [`procfs::is_populated`].
     fn events(&self, node: NodeIndex, worker: WorkerId) -> io::Result<String> {
         let file = self.open_file(node, worker, EVENTS, OFlags::RDONLY)?;
         // More than twice what the file has, which one read brings whole.

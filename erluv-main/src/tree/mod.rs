@@ -69,6 +69,9 @@ pub(crate) fn foresee(use_cgroup: UseCgroup, limits: &CgroupLimits) -> Vec<Strin
     })
 }
 
+/// So many trees are cleared away at a time: for some two milliseconds.
+const MOST_TIDIED: usize = 64;
+
 /// What came of the attempt to remove a worker's tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Removal {
@@ -257,11 +260,28 @@ impl Trees {
         }
     }
 
-    /// Removes the tree of a worker whose leader, once process `leader`, has been reaped.
+    /// Removes the tree of a worker whose leader, once process `leader`, has been reaped: nothing lives in it any more,
+    /// and what is left of it is cleared away by [`Trees::tidy`].
     pub(crate) fn remove(&mut self, node: NodeIndex, worker: WorkerId, leader: i32) -> Removal {
         match &mut self.kind {
             Kind::Cgroup(hierarchy) => hierarchy.remove(node, worker),
             Kind::Groups(groups) => groups.remove(leader),
+        }
+    }
+
+    /// Whether there is work for [`Trees::tidy`].
+    pub(crate) fn is_untidy(&self) -> bool {
+        match &self.kind {
+            Kind::Cgroup(hierarchy) => hierarchy.is_untidy(),
+            Kind::Groups(_) => false,
+        }
+    }
+
+    /// Clears away something of the trees that were removed: when there is nothing else to do.
+    pub(crate) fn tidy(&mut self) {
+        match &mut self.kind {
+            Kind::Cgroup(hierarchy) => hierarchy.tidy(MOST_TIDIED),
+            Kind::Groups(_) => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which group is whose: a worker's group is kept for the next worker of its node once nothing is in it any more.
 //! To make and remove one costs the kernel as much as the fork does, most of it later and on its own account.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use erluv_proto::ids::WorkerId;
 
@@ -20,21 +20,30 @@ pub(super) struct Names {
     /// Whether it may be kept, for each.
     taken: BTreeMap<WorkerId, (Group, bool)>,
     spare: BTreeMap<NodeIndex, Vec<Group>>,
+    /// Empty, and still to be removed.
+    dead: VecDeque<(NodeIndex, Group)>,
+    /// The most that were taken at one time since there was none of the dead.
+    most_taken: usize,
 }
 
 impl Names {
     /// One that waits becomes this worker's.
     pub(super) fn reuse(&mut self, node: NodeIndex, worker: WorkerId) -> Option<Group> {
         let group = self.spare.get_mut(&node)?.pop()?;
-        self.taken.insert(worker, (group, true));
+        self.take(worker, group, true);
         Some(group)
     }
 
     /// A new one is this worker's; `keep` is whether the next may have it.
     pub(super) fn add(&mut self, worker: WorkerId, keep: bool) -> Group {
         let group = Group(worker.0);
-        self.taken.insert(worker, (group, keep));
+        self.take(worker, group, keep);
         group
+    }
+
+    fn take(&mut self, worker: WorkerId, group: Group, keep: bool) {
+        self.taken.insert(worker, (group, keep));
+        self.most_taken = self.most_taken.max(self.taken.len());
     }
 
     pub(super) fn of(&self, worker: WorkerId) -> Option<Group> {
@@ -67,6 +76,32 @@ impl Names {
         self.taken.remove(&worker);
     }
 
+    /// The worker is gone, and its group is empty and to be removed.
+    pub(super) fn retire(&mut self, node: NodeIndex, worker: WorkerId) {
+        if let Some((group, _)) = self.taken.remove(&worker) {
+            self.dead.push_back((node, group));
+        }
+    }
+
+    /// Whether there are groups to be removed.
+    pub(super) fn has_dead(&self) -> bool {
+        !self.dead.is_empty()
+    }
+
+    /// Whether more are to be removed than workers have lived at one time: then there is no waiting any more.
+    pub(super) fn has_too_many_dead(&self) -> bool {
+        self.dead.len() > self.most_taken.max(MOST_SPARE)
+    }
+
+    /// The next one to be removed.
+    pub(super) fn next_dead(&mut self) -> Option<(NodeIndex, Group)> {
+        let next = self.dead.pop_front();
+        if self.dead.is_empty() {
+            (self.dead, self.most_taken) = (VecDeque::new(), self.taken.len());
+        }
+        next
+    }
+
     /// All that wait, which do so no more, and no group of today's workers will.
     pub(super) fn give_up(&mut self) -> Vec<(NodeIndex, Group)> {
         for (_, keep) in self.taken.values_mut() {
@@ -92,6 +127,35 @@ mod tests {
         assert_eq!((names.of(WorkerId(2)), names.reuse(NodeIndex(1), WorkerId(3))), (None, None));
         assert_eq!((names.reuse(NODE, WorkerId(3)), names.of(WorkerId(3))), (Some(Group(2)), Some(Group(2))));
         assert_eq!(names.reuse(NODE, WorkerId(4)), None);
+    }
+
+    #[test]
+    fn the_dead_wait_in_the_order_of_their_ends_and_are_no_more_than_once_lived() {
+        let mut names = Names::default();
+        for worker in (0..100).map(WorkerId) {
+            names.add(worker, false);
+        }
+        assert_eq!((names.has_dead(), names.next_dead()), (false, None));
+        for worker in (0..100).map(WorkerId) {
+            names.retire(NODE, worker);
+            assert!(names.has_dead() && !names.has_too_many_dead() && names.of(worker).is_none());
+        }
+        names.add(WorkerId(100), false);
+        names.retire(NODE, WorkerId(100));
+        assert!(names.has_too_many_dead());
+        for worker in 0..=100 {
+            assert_eq!(names.next_dead(), Some((NODE, Group(worker))));
+            assert!(!names.has_too_many_dead());
+        }
+        // From here on, fewer have lived.
+        for worker in (101..).map(WorkerId).take(MOST_SPARE) {
+            names.add(worker, false);
+            names.retire(NODE, worker);
+            assert!(!names.has_too_many_dead());
+        }
+        names.add(WorkerId(999), false);
+        names.retire(NODE, WorkerId(999));
+        assert!(names.has_too_many_dead());
     }
 
     #[test]

@@ -90,6 +90,14 @@ impl Hierarchy {
         match *self {}
     }
 
+    pub(super) fn is_untidy(&self) -> bool {
+        match *self {}
+    }
+
+    pub(super) fn tidy(&mut self, _: usize) {
+        match *self {}
+    }
+
     pub(super) fn close(self) {
         match self {}
     }

@@ -12,6 +12,7 @@ use super::{Trees, UseCgroup, foresee};
 use crate::sandbox::CgroupLimits;
 use crate::settings::SandboxNeed;
 use crate::sys::testing::{alone_as_root, killed_main};
+use crate::workers::Report;
 use crate::workers::bench::{Bench, NODE, alive, exists, mark, order, sandbox, shell};
 
 /// The folder of this main, of what is said about it.
@@ -33,6 +34,26 @@ fn groups_are_made_for_main_node_and_worker_and_go_with_them() {
         assert!(!exists(&place) && exists(&own.join("n0")));
         bench.workers.close();
         assert!(!exists(&own));
+    });
+}
+
+#[test]
+fn an_end_is_told_before_its_group_is_removed() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Required);
+        let place = folder(bench.workers.about()).join("n0/w2");
+        let started = bench.start(order(&["/bin/sleep", "1000"]));
+        let now = std::time::Instant::now();
+        bench.workers.kill_node(NODE, now);
+        let mut told = false;
+        while !told {
+            bench.workers.reaped(now, |report| told |= matches!(report, Report::Exited(..)));
+            bench.workers.due(std::time::Instant::now(), |report| told |= matches!(report, Report::Exited(..)));
+        }
+        assert!(bench.workers.is_empty(NODE) && bench.workers.is_untidy() && exists(&place), "w{}", started.id().0);
+        bench.workers.tidy();
+        assert!(!bench.workers.is_untidy() && !exists(&place));
+        bench.workers.close();
     });
 }
 

@@ -125,6 +125,7 @@ impl Bench {
         }
         self.others.extend(self.workers.reaped(now, |report| self.reports.push(report)));
         self.workers.due(now, |report| self.reports.push(report));
+        self.workers.tidy();
     }
 
     /// Turns the loop until something is found.

@@ -4,7 +4,7 @@
 %% A late answer is dropped: the node calls with an alias.
 -module(erluv_call).
 
--export([daemon/3, worker/3, all/3, spawn_worker/3, deadline/1, left/1]).
+-export([daemon/3, worker/2, worker/3, all/3, spawn_worker/3, deadline/1, left/1]).
 
 -type failure() :: {error, timeout | noproc | {nodedown, node()} | not_alive}.
 -export_type([failure/0]).
@@ -26,6 +26,32 @@ worker(Pid, Request, Timeout) ->
     case call(Pid, Request, Timeout) of
         {error, {nodedown, _}} -> {error, noproc};
         Answer -> Answer
+    end.
+
+%% @doc Asks a worker and waits for its answer as long as that takes.
+%%
+%% Of the three messages that a call costs the connection (monitor, request, demonitor) this needs the request alone: the
+%% daemon answers for a worker that is no more, and that the daemon is lost is told by a process here, whose life is the
+%% connection's. Where that is not known, it is a call as any other. The tag `[alias | Ref]' is OTP's own, which
+%% gen:reply/2 and the daemon answer to.
+-dialyzer({no_improper_lists, worker/2}).
+-spec worker(pid(), term()) -> term() | failure().
+worker(Pid, Request) ->
+    case erluv_node:connection(node(Pid)) of
+        {ok, Connection} ->
+            Ref = monitor(process, Connection, [{alias, reply_demonitor}]),
+            case erlang:send(Pid, {'$gen_call', {self(), [alias | Ref]}, Request}, [noconnect]) of
+                ok ->
+                    receive
+                        {[alias | Ref], Answer} -> Answer;
+                        {'DOWN', Ref, process, Connection, _Lost} -> {error, noproc}
+                    end;
+                noconnect ->
+                    true = demonitor(Ref, [flush]),
+                    {error, noproc}
+            end;
+        {error, unknown} ->
+            worker(Pid, Request, infinity)
     end.
 
 %% @doc Asks several daemons at once; the answers in the order of the nodes, without those that gave none.

@@ -163,7 +163,7 @@ send(Which, Port, Data) ->
 
 -spec write(pid(), iodata() | eof) -> ok | {error, term()}.
 write(Pid, eof) ->
-    case erluv_call:worker(Pid, {stdin, eof}, infinity) of
+    case erluv_call:worker(Pid, {stdin, eof}) of
         {error, noproc} -> {error, no_process};
         _ -> ok
     end;

@@ -8,13 +8,14 @@
 -module(erluv_node).
 -behaviour(gen_server).
 
--export([start_link/0, daemons/0, states/0, wait/2, subscribe/1, unsubscribe/1, respawn/1]).
+-export([start_link/0, daemons/0, connection/1, states/0, wait/2, subscribe/1, unsubscribe/1, respawn/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export([next/2]).
 
 -include_lib("kernel/include/logger.hrl").
 
 -define(TABLE, erluv_daemons).
+-define(CONNECTIONS, erluv_connections).
 
 -type life() :: absent | asked | up | crashed.
 -type event() ::
@@ -44,6 +45,17 @@ daemons() ->
         [Node || {_, Node} <- ets:tab2list(?TABLE)]
     catch
         error:badarg -> []
+    end.
+
+%% @doc A process of this node that lives as long as a daemon serves it on the present connection: who waits for an
+%% answer monitors that, which costs the connection nothing.
+-spec connection(node()) -> {ok, pid()} | {error, unknown}.
+connection(Node) ->
+    try ets:lookup(?CONNECTIONS, Node) of
+        [{Node, Pid}] -> {ok, Pid};
+        [] -> {error, unknown}
+    catch
+        error:badarg -> {error, unknown}
     end.
 
 %% @doc What is known of each daemon.
@@ -129,6 +141,7 @@ next(crashed, node_down) -> {absent, []}.
 init([]) ->
     process_flag(trap_exit, true),
     ?TABLE = ets:new(?TABLE, [ordered_set, protected, named_table, {read_concurrency, true}]),
+    ?CONNECTIONS = ets:new(?CONNECTIONS, [set, protected, named_table, {read_concurrency, true}]),
     %% Signals of a node come after its nodeup and before its nodedown, so the table is never behind a message.
     ok = net_kernel:monitor_nodes(true, [{node_type, hidden}]),
     Requests = gen_server:reqids_new(),
@@ -228,11 +241,13 @@ act(ask, Node, State) ->
     request(info, Node, State);
 act(add, Node, #state{next = Next} = State) ->
     true = ets:insert(?TABLE, {Next, Node}),
+    true = ets:insert(?CONNECTIONS, {Node, spawn_link(fun() -> receive {lost, Node} -> ok end end)}),
     ok = pg:join(erluv_choose:scope(), Node, self()),
     ?LOG_INFO("erluv ~ts: serves this node", [Node]),
     found(Node, State#state{next = Next + 1});
 act(remove, Node, State) ->
     true = ets:match_delete(?TABLE, {'_', Node}),
+    _ = [Pid ! {lost, Node} || {_, Pid} <- ets:take(?CONNECTIONS, Node)],
     _ = pg:leave(erluv_choose:scope(), Node, self()),
     ?LOG_NOTICE("erluv ~ts: serves this node no more", [Node]),
     State;

@@ -12,8 +12,11 @@
 -type result() :: {stdout | stderr, binary()} | {eof, Reason :: term()} | {error, timeout}.
 -export_type([stream/0, result/0]).
 
-%% Below the daemon's limits `frame' and `input', whose smallest values are above it.
--define(PIECE, 65536).
+%% The most bytes that are written by one call: each costs the node three messages, for its monitor as well.
+-define(PIECE, 524288).
+%% The same for a daemon that takes no frames so long: below its settings `max_frame' and `input_cap', whose smallest
+%% values are above it.
+-define(SHORT_PIECE, 65536).
 
 %% @doc Starts a worker whose standard output, and standard error output where the options say `stderr', is read by
 %% {@link read/2}. Options and errors are the daemon's: erluv-protocol(7).
@@ -54,7 +57,7 @@ read({?MODULE, Pid, Ref, Acks}, Timeout) ->
 %% @doc Writes to the worker's standard input, which the options have to ask for, or ends it by `eof'. Waits until the
 %% worker's pipe has taken all: a worker whose own output has to be read meanwhile must have another process write.
 -spec write(stream(), iodata() | eof) -> ok | {error, term()}.
-write({?MODULE, Pid, _, _}, eof) -> erluv_call:worker(Pid, {stdin, eof}, infinity);
+write({?MODULE, Pid, _, _}, eof) -> erluv_call:worker(Pid, {stdin, eof});
 write({?MODULE, Pid, _, _}, Data) -> write_pieces(Pid, iolist_to_binary(Data)).
 
 %% @doc Ends the worker, if it has not ended, and throws away what was not read. Returns when it has ended: all output
@@ -84,21 +87,28 @@ pid({?MODULE, Pid, _, _}) -> Pid.
 %% @private
 %% @doc Writes in pieces that the daemon takes, each when the worker's pipe has taken the one before.
 -spec write_pieces(pid(), binary()) -> ok | {error, term()}.
-write_pieces(Pid, <<Piece:?PIECE/binary, Rest/binary>>) when Rest =/= <<>> ->
-    case write_piece(Pid, Piece, 1) of
-        ok -> write_pieces(Pid, Rest);
-        {error, Reason} -> {error, Reason}
-    end;
-write_pieces(_Pid, <<>>) ->
+write_pieces(Pid, Data) -> write_pieces(Pid, Data, ?PIECE).
+
+-spec write_pieces(pid(), binary(), pos_integer()) -> ok | {error, term()}.
+write_pieces(_Pid, <<>>, _Most) ->
     ok;
-write_pieces(Pid, Piece) ->
-    write_piece(Pid, Piece, 1).
+write_pieces(Pid, Data, Most) ->
+    {Piece, Rest} =
+        case Data of
+            <<First:Most/binary, Others/binary>> -> {First, Others};
+            _ -> {Data, <<>>}
+        end,
+    case write_piece(Pid, Piece, 1) of
+        ok -> write_pieces(Pid, Rest, Most);
+        {error, too_large} when Most > ?SHORT_PIECE -> write_pieces(Pid, Data, ?SHORT_PIECE);
+        {error, Reason} -> {error, Reason}
+    end.
 
 %% So many may write at once to a worker which does not read that the daemon holds no more, and has taken nothing of
 %% this piece: it is offered again, more and more seldom.
 -spec write_piece(pid(), binary(), pos_integer()) -> ok | {error, term()}.
 write_piece(Pid, Piece, Pause) ->
-    case erluv_call:worker(Pid, {stdin, Piece}, infinity) of
+    case erluv_call:worker(Pid, {stdin, Piece}) of
         {error, stdin_overflow} ->
             timer:sleep(Pause),
             write_piece(Pid, Piece, min(2 * Pause, 100));

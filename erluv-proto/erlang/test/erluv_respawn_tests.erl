@@ -9,6 +9,7 @@ respawn_test_() ->
         {atom_to_list(F), {timeout, 60, {spawn, fun ?MODULE:F/0}}}
      || os:getenv("ERLUV_TEST_CRASH") =/= false,
         F <- [a_crash_is_answered_by_the_order_case, nobody_hangs_when_the_half_is_lost_case,
+             a_writer_is_told_that_the_half_is_lost_case,
              supervised_workers_come_back_case, never_waits_for_a_hand_case,
               a_fun_decides_case, the_limit_is_kept_case]
     ]}.
@@ -42,6 +43,21 @@ nobody_hangs_when_the_half_is_lost_case() ->
     Result = receive {sync, Answer} -> Answer after 20000 -> hangs end,
     ?assertEqual({error, [{reason, noconnection}, {stdout, [<<"x\n">>]}]}, Result),
     told(respawned).
+
+a_writer_is_told_that_the_half_is_lost_case() ->
+    Self = self(),
+    ok = application:set_env(erluv, respawn, always),
+    {ok, Pid, _} = erluv:run(["/bin/sleep", "100"], [stdin]),
+    Write = fun() -> erluv:send(Pid, binary:copy(<<"x">>, 1000000)) end,
+    Writer = spawn_link(fun() -> Self ! {written, Write()} end),
+    ok = erluv_test:until(fun() -> {status, waiting} =:= process_info(Writer, status) end),
+    timer:sleep(200),
+    ok = erluv:subscribe(),
+    true = erluv_test:crash(),
+    ?assertEqual({error, no_process}, receive {written, Answer} -> Answer after 20000 -> hangs end),
+    told(respawned),
+    %% The worker was of the half that is gone.
+    ?assertEqual({error, no_process}, Write()).
 
 supervised_workers_come_back_case() ->
     ok = application:set_env(erluv, respawn, always),

@@ -43,11 +43,16 @@ run({limit, Node}, Program, _) ->
     end.
 
 %% @doc Runs a command and returns how many bytes it has written, all of which have been received. `window' among the
-%% options is for erluv by messages: with a window, acknowledged piece by piece.
+%% options is for erluv by messages: with a window, acknowledged by halves, as erluv-protocol(7) says.
 output({erluv, Node}, Command, Options) ->
     Windows = [{window, ?WINDOW} || lists:member(window, Options)],
     {Pid, Ref} = spawn_opt(Node, erluv, run, [Command, [stdout | Windows]], [monitor]),
-    erluv_output(Pid, Ref, Windows =/= [], 0);
+    Together =
+        case Windows of
+            [] -> infinity;
+            _ -> ?WINDOW div 2
+        end,
+    erluv_output(Pid, Ref, Together, 0, 0);
 output(app, Command, _) ->
     {ok, Stream} = erluv:stream(Command),
     app_output(Stream, 0);
@@ -58,11 +63,14 @@ output({limit, Node}, Command, _) ->
     {bench, Node} ! <<"o", (text(Command))/binary>>,
     limit_output(0).
 
-erluv_output(Pid, Ref, Acknowledge, Sum) ->
+%% An atom is more than any number: without a window nothing is acknowledged.
+erluv_output(Pid, Ref, Together, Read, Sum) when Read >= Together ->
+    Pid ! {ack, stdout, Read},
+    erluv_output(Pid, Ref, Together, 0, Sum);
+erluv_output(Pid, Ref, Together, Read, Sum) ->
     receive
         {stdout, Pid, Data} ->
-            Acknowledge andalso (Pid ! {ack, stdout, byte_size(Data)}),
-            erluv_output(Pid, Ref, Acknowledge, Sum + byte_size(Data));
+            erluv_output(Pid, Ref, Together, Read + byte_size(Data), Sum + byte_size(Data));
         {'DOWN', Ref, process, Pid, normal} ->
             Sum
     after ?LONG -> error({hangs, Sum})
@@ -160,10 +168,11 @@ talk_end({limit, _}, _) ->
 %% A port's program is `Counter', which knows how much will come: a port has no end of input.
 feed({erluv, Node}, Program, _, Piece, Count) ->
     {Pid, Ref} = spawn_opt(Node, erluv, run, [Program, [stdin, stdout]], [monitor]),
-    %% By call, each of which is answered when the pipe has taken all that was sent so far; with so many on their way
-    %% that the daemon's queue is never empty. It takes no message of a whole MiB with its envelope.
+    %% By calls, each of which is answered when the pipe has taken all that was sent so far; with so many on their way
+    %% that the daemon's queue is never empty. Without a monitor for each, as the worker is monitored from its start.
+    %% The daemon takes no message of a whole MiB with its envelope.
     {Part, Parts} = part(Piece, 524288),
-    ok = erluv_feed(Pid, Part, Parts * Count, max(1, 524288 div byte_size(Part)), []),
+    ok = erluv_feed(Pid, Ref, Part, Parts * Count, max(1, 524288 div byte_size(Part)), 0),
     Pid ! {stdin, eof},
     Text = erluv_text(Pid, Ref, <<>>),
     number(Text);
@@ -189,13 +198,20 @@ feed({limit, Node}, _, _, Piece, Count) ->
 part(Piece, Most) when byte_size(Piece) > Most -> {binary:part(Piece, 0, Most), byte_size(Piece) div Most};
 part(Piece, _) -> {Piece, 1}.
 
-erluv_feed(_, _, 0, _, []) ->
+%% `Left' calls are to be made, `Sent' are not answered, and no more than `Most' may be.
+erluv_feed(_, _, _, 0, _, 0) ->
     ok;
-erluv_feed(Pid, Part, Left, Most, Sent) when Left > 0, length(Sent) < Most ->
-    erluv_feed(Pid, Part, Left - 1, Most, Sent ++ [gen_server:send_request(Pid, {stdin, Part})]);
-erluv_feed(Pid, Part, Left, Most, [First | Sent]) ->
-    {reply, ok} = gen_server:receive_response(First, ?LONG),
-    erluv_feed(Pid, Part, Left, Most, Sent).
+erluv_feed(Pid, Ref, Part, Left, Most, Sent) when Left > 0, Sent < Most ->
+    Pid ! {'$gen_call', {self(), Left}, {stdin, Part}},
+    erluv_feed(Pid, Ref, Part, Left - 1, Most, Sent + 1);
+erluv_feed(Pid, Ref, Part, Left, Most, Sent) ->
+    First = Left + Sent,
+    receive
+        {First, ok} -> erluv_feed(Pid, Ref, Part, Left, Most, Sent - 1);
+        {First, Error} -> error(Error);
+        {'DOWN', Ref, process, Pid, Reason} -> error({ended, Reason})
+    after ?LONG -> error(hangs)
+    end.
 
 erluv_text(Pid, Ref, Text) ->
     receive
