@@ -5,7 +5,7 @@
 //!
 //! - That user may not trace the process or read its memory: the change of ids makes the memory undumpable, ptrace(2),
 //!   before the ids are in force. Where the host says otherwise (`fs.suid_dumpable` of 1) nothing is made this way; it
-//!   is looked at before each.
+//!   is looked at before each. And until its exec it has a capability that the user lacks: `capabilities::shield`.
 //! - That user may stop the process, take the processor from it, or have it enter a file system that never answers,
 //!   where not even SIGKILL reaches it. So main does not wait as CLONE_VFORK does, which ends with the process alone:
 //!   after [`PATIENCE`] main kills it, after [`LAST_PATIENCE`] main goes on without it. The worker is then made by
