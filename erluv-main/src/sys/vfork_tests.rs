@@ -11,8 +11,10 @@ use erluv_proto::ipc::{ExitStatus, Failure, Step};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 
+use super::os;
+use super::sandbox::capabilities;
 use super::testing::{alone, alone_as_root};
 use super::vfork::{forget_the_crowd, is_brief, is_guarded_by};
 use crate::order::{Identity, Order};
@@ -132,8 +134,9 @@ fn spy(does: impl FnOnce(i32) -> String) -> io::PipeReader {
 #[test]
 fn s36_the_memory_that_it_shares_is_closed_to_its_own_user() {
     alone_as_root(|| {
-        super::os::forbid_tracing().unwrap();
+        os::forbid_tracing().unwrap();
         let (program, lease) = leased("closed");
+        let shield = format!("{:016x}", capabilities::shield());
         let mut spied = spy(|target| {
             let memory = File::open(format!("/proc/{target}/mem")).map_err(|error| error.raw_os_error());
             // SAFETY: PTRACE_ATTACH takes numbers.
@@ -141,7 +144,7 @@ fn s36_the_memory_that_it_shares_is_closed_to_its_own_user() {
             let error = io::Error::last_os_error().raw_os_error();
             // It may not have come to where it gives up the others.
             let status = || fs::read_to_string(format!("/proc/{target}/status")).unwrap();
-            while field(&status(), "CapPrm") != "0000000000040000" {
+            while field(&status(), "CapPrm") != shield {
                 std::thread::yield_now();
             }
             format!("{:?} {attached} {error:?} {}", memory.map(drop), field(&status(), "CapEff"))
@@ -153,12 +156,58 @@ fn s36_the_memory_that_it_shares_is_closed_to_its_own_user() {
         let mut said = String::new();
         spied.read_to_string(&mut said).unwrap();
         let (closed, refused) = (libc::EACCES, libc::EPERM);
-        // One capability, CAP_SYS_CHROOT, which nobody of that user has, is permitted until the exec, and none effective.
+        // Until the exec one capability that nobody of that user has is permitted, and none effective.
         assert_eq!(said, format!("Err(Some({closed})) -1 Some({refused}) 0000000000000000"));
         // SAFETY: the option takes nothing.
         assert_eq!(unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }, 0);
         fs::remove_file(program).unwrap();
         bench.workers.close();
+    });
+}
+
+/// Whether a process of the slow user's that the kernel takes for open can be looked into by that user.
+fn is_open(shield: u64) -> bool {
+    let (mut ready, mut tell) = io::pipe().unwrap();
+    // SAFETY: this process has one thread.
+    let looked_at = unsafe { libc::fork() };
+    if looked_at == 0 {
+        capabilities::keep_over_drop(&sandbox(|_| ()).profile, SLOW, shield).unwrap();
+        os::set_gids(SLOW).unwrap();
+        os::set_uids(SLOW).unwrap();
+        capabilities::reduce(0, shield).unwrap();
+        // SAFETY: the option takes a number.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) }, 0);
+        tell.write_all(b"x").unwrap();
+        loop {
+            nix::unistd::pause();
+        }
+    }
+    ready.read_exact(&mut [0]).unwrap();
+    // SAFETY: this process has one thread.
+    let looks = unsafe { libc::fork() };
+    if looks == 0 {
+        setgroups(&[]).unwrap();
+        os::set_gids(SLOW).unwrap();
+        os::set_uids(SLOW).unwrap();
+        let opened = File::open(format!("/proc/{looked_at}/maps")).is_ok();
+        // SAFETY: _exit takes a number.
+        unsafe { libc::_exit(i32::from(opened)) }
+    }
+    let end = nix::sys::wait::waitpid(Pid::from_raw(looks), None).unwrap();
+    nix::sys::signal::kill(Pid::from_raw(looked_at), Signal::SIGKILL).unwrap();
+    nix::sys::wait::waitpid(Pid::from_raw(looked_at), None).unwrap();
+    end == nix::sys::wait::WaitStatus::Exited(Pid::from_raw(looks), 1)
+}
+
+#[test]
+fn s36_a_capability_alone_closes_a_process_to_its_own_user() {
+    alone_as_root(|| {
+        let shield = capabilities::shield();
+        if shield == 0 {
+            return println!("skipped: this root lacks the capability");
+        }
+        assert!(is_open(0));
+        assert!(!is_open(shield));
     });
 }
 

@@ -13,6 +13,7 @@ use crate::sys::os::{called, control};
 const VERSION_3: u32 = 0x2008_0522;
 
 /// prctl(2); the low bits are those of capabilities(7).
+const PR_GET_SECUREBITS: c_int = 27;
 const PR_SET_SECUREBITS: c_int = 28;
 
 /// By its number in capabilities(7).
@@ -58,12 +59,13 @@ fn read_bounding(capability: c_int) -> Called<c_int> {
 /// What a process on its way to its exec keeps of this one's permitted set, looked up once: nothing that it uses. To
 /// trace a process or look into its memory one must be permitted what that one is, ptrace(2), and this holds where the
 /// kernel has forgotten that its memory is closed: before mid-2026 it did so for a process on its way out
-/// (CVE-2026-46333). The exec takes it away.
+/// (CVE-2026-46333). The exec takes it away. Nothing where this one lacks it, or may not keep any over a change of ids.
 pub(in crate::sys) fn shield() -> u64 {
     static SHIELD: OnceLock<u64> = OnceLock::new();
     let chroot = 1_u64.checked_shl(CAP_SYS_CHROOT).unwrap_or(0);
     let permitted = || read().map_or(0, |[_, low, _, _, high, _]| u64::from(high).wrapping_shl(32) | u64::from(low));
-    *SHIELD.get_or_init(|| permitted() & chroot)
+    let bits = || control(PR_GET_SECUREBITS, 0, 0).unwrap_or(libc::SECBIT_KEEP_CAPS_LOCKED);
+    *SHIELD.get_or_init(|| if bits() & libc::SECBIT_KEEP_CAPS_LOCKED == 0 { permitted() & chroot } else { 0 })
 }
 
 /// Takes every other capability out of the bounding set, so that no program that is executed can bring one back (S-12).
