@@ -17,7 +17,7 @@ use super::os;
 use super::sandbox::capabilities;
 use super::testing::{alone, alone_as_root};
 use super::vfork::{forget_the_crowd, is_brief, is_guarded_by};
-use crate::order::{Identity, Order};
+use crate::order::{Identity, Input, Order, Terminal};
 use crate::sandbox::{IoPriority, Mounts, Profile, Scheduler};
 use crate::tree::UseCgroup;
 use crate::workers::Report;
@@ -234,6 +234,23 @@ fn a_user_that_stops_its_processes_before_their_exec_does_not_stop_main() {
         let (first, stopped) = said.split_once(' ').unwrap();
         assert_eq!(stopped, "0");
         assert_ne!(started.as_deref(), Some(first), "it was made anew");
+        fs::remove_file(program).unwrap();
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn a_process_that_is_made_anew_has_its_terminal() {
+    alone_as_root(|| {
+        let (program, lease) = leased("terminal");
+        let mut bench = Bench::new(UseCgroup::Auto);
+        forget_the_crowd();
+        let terminal = Terminal { rows: 24, columns: 80, echo: false, settings: Vec::new() };
+        let order = Order { stdin: Input::Terminal, terminal: Some(terminal), ..order(&[program.to_str().unwrap()]) };
+        let slow = bench.launch(of_slow(order)).expect("a process");
+        drop(lease);
+        // The first, which is dead, has led a session on that terminal.
+        assert_eq!(bench.end(slow).status, ExitStatus::Code(0));
         fs::remove_file(program).unwrap();
         bench.workers.close();
     });
