@@ -79,7 +79,7 @@ fn is_nobody_lost(config: &str) {
         assert!(told.values().all(|times| *times == 1), "{event}: {told:?}");
     }
     assert_eq!(node.eval_ok("gen_server:call({erluv, E}, workers)"), "[]");
-    assert_eq!(proc::children(main), [child], "no child of main is left unreaped");
+    proc::wait_until("no child of main is left unreaped", || proc::children(main) == [child]);
     assert_eq!(node.eval_ok("net_adm:ping(E)"), "pong");
 }
 

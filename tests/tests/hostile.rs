@@ -181,7 +181,7 @@ fn is_unharmed(users: &Users, pause: &str) {
     }
     ends_are_told_once(&erluv, users.hostile.len());
     assert_eq!(node.eval_ok("{gen_server:call({erluv, E}, workers), net_adm:ping(E)}"), "{[],pong}");
-    assert_eq!(proc::children(erluv.main_pid()), [erluv.child_pid()], "no child of main is left unreaped");
+    proc::wait_until("no child of main is left unreaped", || proc::children(erluv.main_pid()) == [erluv.child_pid()]);
 }
 
 /// Ten starts of each user, in turns; those of the other user that did not go as they should.
@@ -201,15 +201,19 @@ fn round(node: &Node, user: u32, other: u32) -> String {
 
 /// Each worker of main was started once and has ended once, or has failed once.
 fn ends_are_told_once(erluv: &Daemon, hostile: usize) {
-    let [starts, ends, failed] = ["start", "end", "failed"].map(|event| told(erluv, event));
+    // Those let loose, the ordinary ones of each, and the two of each pair.
+    let asked = hostile * (2 + 1 + 2 * STARTS);
+    let all = || ["start", "end", "failed"].map(|event| told(erluv, event));
+    proc::wait_until("each start and each end is logged", || {
+        let [starts, ends, failed] = all();
+        starts.len() + failed.len() == asked && ends.len() == starts.len()
+    });
+    let [starts, ends, failed] = all();
     assert_eq!(starts.keys().collect::<Vec<_>>(), ends.keys().collect::<Vec<_>>());
     for (worker, times) in starts.iter().chain(&ends).chain(&failed) {
         assert_eq!(*times, 1, "{worker}");
     }
     assert!(failed.keys().all(|worker| !starts.contains_key(worker)));
-    // Those let loose, the ordinary ones of each, and the two of each pair.
-    let asked = hostile * (2 + 1 + 2 * STARTS);
-    assert_eq!(starts.len() + failed.len(), asked, "each start is one or the other");
 }
 
 #[test]
