@@ -288,6 +288,13 @@ fn s26_the_environment_is_exactly_the_order_s() {
         for env in [vec![], vec![c"A=1".to_owned(), c"B=".to_owned()]] {
             let wanted: Vec<u8> = env.iter().flat_map(|entry| entry.as_bytes_with_nul().to_vec()).collect();
             let started = bench.start(Order { env, ..order(&["/bin/sleep", "1000"]) });
+            // Main knows that the exec cannot fail any more a little before the kernel has laid the memory out: field 28
+            // of proc_pid_stat(5), startstack, of which 3 is the first behind the name.
+            bench.until("its memory is laid out", |_| {
+                let stat = fs::read_to_string(format!("/proc/{}/stat", started.pid())).unwrap();
+                let stack = stat.rsplit_once(") ")?.1.split(' ').nth(25)?.to_owned();
+                (stack != "0").then_some(())
+            });
             assert_eq!(fs::read(format!("/proc/{}/environ", started.pid())).unwrap(), wanted);
         }
         bench.workers.close();

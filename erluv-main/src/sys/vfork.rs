@@ -88,7 +88,8 @@ struct Start<'p> {
 }
 
 /// Whether nothing of a profile acts on memory as a whole, or lets the process wait: for an init, for mounts, for its
-/// share of the processor.
+/// share of the processor or the disk. The kernel gives all who share memory one `oom_score_adj`, and kills all of them
+/// where one goes beyond the memory of its group.
 pub(in crate::sys) fn is_brief(profile: &Profile) -> bool {
     let Profile { namespaces, mounts, memory_deny_write_execute, oom_score_adj, cgroup, .. } = profile;
     let Profile { scheduler, nice, io_priority, .. } = profile;
