@@ -181,9 +181,9 @@ impl Daemon {
         #[cfg(target_os = "linux")]
         let named = self.ended.named();
         #[cfg(not(target_os = "linux"))]
-        let named = std::iter::empty();
+        let named = Vec::new();
         let mut reports = Vec::new();
-        let others = self.workers.named(named, now, |report| reports.push(report));
+        let others = self.workers.named(&named, now, |report| reports.push(report));
         self.tell_ends(reports, others, now);
     }
 

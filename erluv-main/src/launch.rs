@@ -143,7 +143,7 @@ fn wait_for(
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Option<(Process, Option<Unlaunched>)> {
     let plan = Plan::worker(order, descriptors.to_vec(), None).ok()?;
-    match spawn_and_wait(&plan, cgroup) {
+    match spawn_and_wait(plan, cgroup) {
         Ok(Made::Answered(process, failed)) => Some((process, failed)),
         Ok(Made::Late) | Err(_) => None,
     }

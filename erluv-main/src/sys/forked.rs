@@ -83,15 +83,16 @@ fn become_worker(plan: &Plan<'_>, held: &Held<'_>, error: Option<RawFd>) -> Step
     be_nice(plan.nice).map_err(at(Step::Nice))?;
     sandbox::prioritize(held, &ahead)?;
     let profile = &held.sandbox.profile;
+    let shield = if plan.ids.as_ref().is_some_and(|ids| ids.uid != 0) { held.shield } else { 0 };
     if let Some(ids) = &plan.ids {
         capabilities::bound_from(held.bounding, profile.bounding).map_err(at(Step::Capabilities))?;
-        capabilities::keep_over_drop(profile, ids.uid).map_err(at(Step::Capabilities))?;
+        capabilities::keep_over_drop(profile, ids.uid, profile.ambient | shield).map_err(at(Step::Capabilities))?;
         os::set_groups(&ids.groups).map_err(at(Step::Setgroups))?;
         os::set_gids(ids.gid).map_err(at(Step::Setgid))?;
         os::set_uids(ids.uid).map_err(at(Step::Setuid))?;
     }
     // Before the look whether the drop holds: with capabilities an ordinary user could take root's ids again.
-    capabilities::reduce(profile.ambient).map_err(at(Step::Capabilities))?;
+    capabilities::reduce(profile.ambient, shield).map_err(at(Step::Capabilities))?;
     if let Some(ids) = &plan.ids {
         verify(ids).map_err(at(Step::Verify))?;
     }
@@ -103,7 +104,7 @@ fn become_worker(plan: &Plan<'_>, held: &Held<'_>, error: Option<RawFd>) -> Step
     }
     sandbox::restrict(held, &ahead)?;
     // The last call that takes any away has been made.
-    capabilities::raise(profile.ambient).map_err(at(Step::Capabilities))
+    capabilities::raise(profile.ambient, shield).map_err(at(Step::Capabilities))
 }
 
 /// An error with the step that it is of.

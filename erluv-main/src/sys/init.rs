@@ -83,7 +83,7 @@ fn shed(ids: Option<&Ids>, held: &Held<'_>, born: Born, error: &mut RawFd, ready
         os::set_gids(ids.gid)?;
         os::set_uids(ids.uid)?;
     }
-    capabilities::reduce(0)?;
+    capabilities::reduce(0, 0)?;
     if let Some(ids) = ids {
         verify(ids)?;
     }

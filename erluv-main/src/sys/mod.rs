@@ -129,7 +129,7 @@ pub(crate) enum Made {
     /// Its program runs, or the step that failed is named; unless something has killed it on its way.
     #[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), allow(dead_code, reason = "see no_vfork.rs"))]
     Answered(Process, Option<(Step, i32)>),
-    /// It took too long, and nothing is left of it. Its program never ran.
+    /// It took too long and was killed. Its program never runs.
     #[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), allow(dead_code, reason = "see no_vfork.rs"))]
     Late,
 }

@@ -59,19 +59,23 @@ pub(super) mod capabilities {
         0
     }
 
+    pub(in crate::sys) fn shield() -> u64 {
+        0
+    }
+
     pub(in crate::sys) fn bound_from(_: u64, _: u64) -> Called {
         Ok(())
     }
 
-    pub(in crate::sys) fn keep_over_drop(_: &Profile, _: libc::uid_t) -> Called {
+    pub(in crate::sys) fn keep_over_drop(_: &Profile, _: libc::uid_t, _: u64) -> Called {
         Ok(())
     }
 
-    pub(in crate::sys) fn reduce(_: u64) -> Called {
+    pub(in crate::sys) fn reduce(_: u64, _: u64) -> Called {
         Ok(())
     }
 
-    pub(in crate::sys) fn raise(_: u64) -> Called {
+    pub(in crate::sys) fn raise(_: u64, _: u64) -> Called {
         Ok(())
     }
 }

@@ -23,6 +23,6 @@ pub(crate) fn suits(_: &Order) -> bool {
 ///
 /// # Errors
 /// Always `ENOSYS`.
-pub(crate) fn spawn_and_wait(_: &Plan<'_>, _: Option<BorrowedFd<'_>>) -> io::Result<Made> {
+pub(crate) fn spawn_and_wait(_: Plan<'_>, _: Option<BorrowedFd<'_>>) -> io::Result<Made> {
     Err(io::Error::from_raw_os_error(libc::ENOSYS))
 }

@@ -69,6 +69,8 @@ pub(super) struct Held<'a> {
     pub(super) sandbox: &'a Sandbox,
     /// The capabilities that main's bounding set has at most.
     pub(super) bounding: u64,
+    /// The capability that closes it to its own user until its exec; none where a namespace has its own.
+    pub(super) shield: u64,
     /// Its ids, as a user namespace is told of them.
     #[cfg(target_os = "linux")]
     pub(super) maps: Maps,
@@ -81,6 +83,7 @@ impl<'a> Held<'a> {
             main,
             sandbox: &order.sandbox,
             bounding: capabilities::bounding(),
+            shield: if order.sandbox.profile.namespaces.user { 0 } else { capabilities::shield() },
             #[cfg(target_os = "linux")]
             maps: Maps::of(order.identity.as_ref()),
         })

@@ -1,38 +1,46 @@
-//! Making a worker in main's own memory, main standing still until its exec: clone3(2) with CLONE_VM and CLONE_VFORK, as
-//! posix_spawn(3) does it. Nothing is copied that the exec would throw away, and how the exec went is known at once.
+//! Making a worker in main's own memory, main standing still until its exec: clone3(2) with CLONE_VM, as posix_spawn(3)
+//! does it. Nothing is copied that the exec would throw away, and how the exec went is known at once.
 //!
 //! Main's memory is then, for some 100 µs, that of a process which changes to the worker's user. What keeps it safe:
 //!
 //! - That user may not trace the process or read its memory: the change of ids makes the memory undumpable, ptrace(2),
 //!   before the ids are in force. Where the host says otherwise (`fs.suid_dumpable` of 1) nothing is made this way; it
-//!   is looked at before each.
-//! - That user may stop the process, and so main. A timer, which the exec takes away, kills it after [`PATIENCE`]; it is
-//!   then made by fork(2), and so is whatever that user gets in the next [`PENANCE`].
+//!   is looked at before each. And until its exec it has a capability that the user lacks: `capabilities::shield`.
+//! - That user may stop the process, take the processor from it, or have it enter a file system that never answers,
+//!   where not even SIGKILL reaches it. So main does not wait as CLONE_VFORK does, which ends with the process alone:
+//!   after [`PATIENCE`] main kills it, after [`LAST_PATIENCE`] main goes on without it. The worker is then made by
+//!   fork(2), and so is whatever that user gets in the next [`PENANCE`].
 //! - Main makes no other process meanwhile. Where that lasts ([`CROWDED`]), fork(2) is the way, too.
-//! - No other signal is taken before the memory is known to be undumpable, so that none makes a core of main.
+//! - No signal that makes a core is taken before the memory is known to be undumpable. After it a core is refused, and
+//!   kernels before Linux 5.16, where it takes all who share the memory with it, look at that first: core(5).
 //! - What acts on memory (and not on a process), or could keep the process waiting, is made by fork(2): see
 //!   [`is_brief`].
+//!
+//! Both have the same errno, as they have the same thread-local memory: until the process is out of it main does nothing
+//! but wait, by calls that leave errno alone.
 
 use std::cell::UnsafeCell;
 use std::fs::{self, File};
 use std::io;
-use std::mem::{MaybeUninit, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use erluv_proto::ipc::Step;
 use libc::{c_int, c_long};
 
-use super::forked::{Called, become_planned, leave};
-use super::os::{CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, called, forbid_tracing, ignored};
+use super::forked::become_planned;
+use super::os::{CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, forbid_tracing, ignored};
 use super::{Blocked, Born, Made, Plan, Process, discard, reap};
 use crate::order::Order;
-use crate::sandbox::{CgroupLimits, Namespaces, Profile};
+use crate::sandbox::{CgroupLimits, IoPriority, Namespaces, Profile};
 
 /// How long main stands still for one process: beyond all that a start takes on a busy host.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// And from SIGKILL on, which ends at once what does not hang in the kernel and gets a processor.
+const LAST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Whoever has kept main waiting for so long ...
 const PATIENCE_WITH_USER: Duration = Duration::from_millis(50);
@@ -64,10 +72,14 @@ static WAITED: Mutex<Option<Instant>> = Mutex::new(None);
 #[repr(align(4096))]
 struct Stack(UnsafeCell<[u8; STACK]>);
 
-// SAFETY: main has one thread, and stands still while a process uses it.
+// SAFETY: main has one thread and never looks into it, and only one process uses it at a time ([`IN_USE`]).
 unsafe impl Sync for Stack {}
 
 static STACK_OF_NEW: Stack = Stack(UnsafeCell::new([0; STACK]));
+
+/// Not 0 while a process may use main's memory. When that executes its program or ends, the kernel sets it to 0 and wakes
+/// main: CLONE_CHILD_CLEARTID, clone(2).
+static IN_USE: AtomicU32 = AtomicU32::new(0);
 
 /// What the new process finds on main's stack.
 struct Start<'p> {
@@ -78,9 +90,10 @@ struct Start<'p> {
 /// Whether nothing of a profile acts on memory as a whole, or lets the process wait: for an init, for mounts, for its
 /// share of the processor.
 pub(in crate::sys) fn is_brief(profile: &Profile) -> bool {
-    let Profile { namespaces, mounts, memory_deny_write_execute, oom_score_adj, scheduler, nice, cgroup, .. } = profile;
+    let Profile { namespaces, mounts, memory_deny_write_execute, oom_score_adj, cgroup, .. } = profile;
+    let Profile { scheduler, nice, io_priority, .. } = profile;
     let waits = *namespaces != Namespaces::default() || mounts.is_some() || *cgroup != CgroupLimits::default();
-    let yields = scheduler.is_some() || nice.is_some();
+    let yields = scheduler.is_some() || nice.is_some() || *io_priority == Some(IoPriority::Idle);
     !(waits || yields || *memory_deny_write_execute || oom_score_adj.is_some())
 }
 
@@ -93,34 +106,44 @@ pub(crate) fn suits(order: &Order) -> bool {
 /// Makes the worker of a plan that has no error pipe, and waits until its program runs, or never will.
 ///
 /// # Errors
-/// Those of clone3(2): there is no process then.
-pub(crate) fn spawn_and_wait(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Made> {
+/// Those of clone3(2): there is no process then. `EBUSY` where an earlier one has main's memory yet.
+pub(crate) fn spawn_and_wait(plan: Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Made> {
     super::pid_namespace::come_home()?;
-    let start = Start { plan, born: Born { join: None, signals: ignored() } };
+    if IN_USE.load(Ordering::Acquire) != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    let start = Start { plan: &plan, born: Born { join: None, signals: ignored() } };
     let blocked = Blocked::all()?;
     let began = Instant::now();
-    let made = clone_in_memory(&start, cgroup);
+    let made = clone_in_memory(&start, cgroup).map(|pid| (pid, wait_for_exec(pid)));
     let took = began.elapsed();
     drop(blocked);
     #[cfg(test)]
     super::guard::allow_allocation();
-    let process = Process { pid: made?, pidfd: None };
+    let (pid, gone) = made?;
+    let process = Process { pid, pidfd: None };
+    let user = plan.ids.as_ref().map(|ids| ids.uid);
+    let failed = plan.told.get();
+    if !gone {
+        // The kernel may yet read from it, or write to it, for a call that the process has not come back from.
+        std::mem::forget(plan);
+    }
     // The change of ids has left the memory as the host has it.
     if let Err(errno) = forbid_tracing() {
-        discard(&process);
+        if gone {
+            discard(&process);
+        }
         return Err(io::Error::from_raw_os_error(errno));
     }
-    let user = plan.ids.as_ref().map(|ids| ids.uid);
     if took >= CROWDED {
         *WAITED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
     if took >= PATIENCE_WITH_USER {
         be_wary_of(user);
     }
-    if took >= PATIENCE && plan.told.get().is_none() && is_unexecuted(process.pid) {
-        while reap(Some(process.pid)).is_none() {
-            std::thread::yield_now();
-        }
+    if !gone || took >= PATIENCE && failed.is_none() && is_unexecuted(pid) {
+        // Where it has not ended yet it is taken up like any orphan, later.
+        reap(Some(pid));
         log::warn!(
             "a process of user {} took over {} ms to its exec: its next ones are made by fork",
             user.map_or_else(|| "of main".to_owned(), |uid| uid.to_string()),
@@ -128,16 +151,61 @@ pub(crate) fn spawn_and_wait(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>) ->
         );
         return Ok(Made::Late);
     }
-    Ok(Made::Answered(process, plan.told.get()))
+    Ok(Made::Answered(process, failed))
 }
 
-/// The number of the new process; it has executed its program or is on its way out.
+/// Until the process has executed its program or is on its way out. False where it has been killed and hangs: it may
+/// then be in main's memory, in the kernel or without a processor, but runs nothing there any more, since it meets
+/// SIGKILL before it comes back to that.
+fn wait_for_exec(pid: i32) -> bool {
+    if is_out_within(PATIENCE) {
+        return true;
+    }
+    call([libc::SYS_kill, pid.into(), libc::SIGKILL.into(), 0, 0]);
+    is_out_within(LAST_PATIENCE)
+}
+
+/// Whether it is out of main's memory, or comes out of it in this time, which is less than a second.
+fn is_out_within(time: Duration) -> bool {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+    let (word, time) = (IN_USE.as_ptr() as c_long, &raw const time as c_long);
+    while IN_USE.load(Ordering::Acquire) != 0 {
+        // Not FUTEX_PRIVATE_FLAG: the kernel wakes without it. Any error but this one is a reason to look again.
+        let error = call([libc::SYS_futex, word, libc::FUTEX_WAIT.into(), 1, time]).saturating_neg();
+        if error == c_long::from(libc::ETIMEDOUT) {
+            return IN_USE.load(Ordering::Acquire) == 0;
+        }
+    }
+    true
+}
+
+/// A system call, its number first, that leaves errno alone; an error comes as a negative number.
+fn call([number, first, second, third, fourth]: [c_long; 5]) -> c_long {
+    let result: c_long;
+    // SAFETY: the calls made here are given numbers and addresses of what lives on, and write nothing.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            in("rdi") first,
+            in("rsi") second,
+            in("rdx") third,
+            in("r10") fourth,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// The number of the new process, which is in main's memory from here on.
 fn clone_in_memory(start: &Start<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Result<i32> {
     let number = |value: c_int| u64::try_from(value).unwrap_or(0);
     let mut args = libc::clone_args {
-        flags: number(libc::CLONE_VM | libc::CLONE_VFORK) | CLONE_CLEAR_SIGHAND,
+        flags: number(libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID) | CLONE_CLEAR_SIGHAND,
         pidfd: 0,
-        child_tid: 0,
+        child_tid: IN_USE.as_ptr() as u64,
         parent_tid: 0,
         exit_signal: number(libc::SIGCHLD),
         stack: STACK_OF_NEW.0.get() as u64,
@@ -152,9 +220,10 @@ fn clone_in_memory(start: &Start<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Res
         args.cgroup = number(fd.as_raw_fd());
     }
     let entry: extern "C" fn(&Start<'_>) -> ! = enter;
+    IN_USE.store(1, Ordering::Release);
     let result: c_long;
     // SAFETY: to this process it is a call like any other, since the new one never leaves `entry`, has a stack of its
-    // own (16-byte aligned, as the call wants it), and shares with this one, which stands still meanwhile, only what
+    // own (16-byte aligned, as the call wants it), and shares with this one, which only waits meanwhile, only what
     // `entry` reads and the cells that it is told to write.
     unsafe {
         std::arch::asm!(
@@ -175,39 +244,17 @@ fn clone_in_memory(start: &Start<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Res
             lateout("r11") _,
         );
     }
-    i32::try_from(result)
-        .ok()
-        .filter(|pid| *pid > 0)
-        .ok_or_else(|| io::Error::from_raw_os_error(i32::try_from(result.saturating_neg()).unwrap_or(libc::EOVERFLOW)))
+    if result < 0 {
+        IN_USE.store(0, Ordering::Release);
+        return Err(io::Error::from_raw_os_error(i32::try_from(result.saturating_neg()).unwrap_or(libc::EOVERFLOW)));
+    }
+    // The kernel's numbers are no greater.
+    Ok(i32::try_from(result).unwrap_or(i32::MAX))
 }
 
 /// The first function of the new process.
 extern "C" fn enter(start: &Start<'_>) -> ! {
-    match end_in_time() {
-        Ok(()) => become_planned(start.plan, start.born),
-        Err(errno) => leave(start.plan, None, (Step::Fork, errno)),
-    }
-}
-
-/// SIGKILL after [`PATIENCE`], unless an exec comes first, which removes the timer: timer_create(2). Not by glibc's
-/// function, which allocates.
-fn end_in_time() -> Called {
-    // SAFETY: all bytes zero are a valid sigevent.
-    let mut event = unsafe { zeroed::<libc::sigevent>() };
-    event.sigev_notify = libc::SIGEV_SIGNAL;
-    event.sigev_signo = libc::SIGKILL;
-    let mut timer = MaybeUninit::<c_int>::uninit();
-    let clock = c_long::from(libc::CLOCK_MONOTONIC);
-    // SAFETY: the kernel reads a sigevent and writes an int, and both places are ours.
-    called(unsafe { libc::syscall(libc::SYS_timer_create, clock, &raw const event, timer.as_mut_ptr()) })?;
-    // SAFETY: the call has succeeded, so it has written the number.
-    let timer = c_long::from(unsafe { timer.assume_init() });
-    let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let once = libc::timespec { tv_sec: 0, tv_nsec: PATIENCE.subsec_nanos().into() };
-    let time = libc::itimerspec { it_interval: never, it_value: once };
-    let before = std::ptr::null_mut::<libc::itimerspec>();
-    // SAFETY: the kernel reads one itimerspec; the old one is not asked for.
-    called(unsafe { libc::syscall(libc::SYS_timer_settime, timer, 0_i64, &raw const time, before) })
+    become_planned(start.plan, start.born)
 }
 
 /// Whether a change of ids keeps others from the memory: `fs.suid_dumpable` is 0 or 2, proc_sys_fs(5).

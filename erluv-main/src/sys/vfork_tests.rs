@@ -1,19 +1,24 @@
 //! Workers that are made in main's own memory. Each test runs in a process of its own with one thread.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use erluv_proto::ipc::{ExitStatus, Failure, Step};
+use nix::mount::{MsFlags, mount, umount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 
+use super::os;
+use super::sandbox::capabilities;
 use super::testing::{alone, alone_as_root};
 use super::vfork::{forget_the_crowd, is_brief, is_guarded_by};
-use crate::order::{Identity, Order};
-use crate::sandbox::{Mounts, Profile, Scheduler};
+use crate::order::{Identity, Input, Order, Terminal};
+use crate::sandbox::{IoPriority, Mounts, Profile, Scheduler};
 use crate::tree::UseCgroup;
 use crate::workers::Report;
 use crate::workers::bench::{Bench, NODE, field, order, sandbox, shell};
@@ -129,13 +134,20 @@ fn spy(does: impl FnOnce(i32) -> String) -> io::PipeReader {
 #[test]
 fn s36_the_memory_that_it_shares_is_closed_to_its_own_user() {
     alone_as_root(|| {
-        super::os::forbid_tracing().unwrap();
+        os::forbid_tracing().unwrap();
         let (program, lease) = leased("closed");
+        let shield = format!("{:016x}", capabilities::shield());
         let mut spied = spy(|target| {
             let memory = File::open(format!("/proc/{target}/mem")).map_err(|error| error.raw_os_error());
             // SAFETY: PTRACE_ATTACH takes numbers.
             let attached = unsafe { libc::ptrace(libc::PTRACE_ATTACH, target, 0, 0) };
-            format!("{:?} {attached} {:?}", memory.map(drop), io::Error::last_os_error().raw_os_error())
+            let error = io::Error::last_os_error().raw_os_error();
+            // It may not have come to where it gives up the others.
+            let status = || fs::read_to_string(format!("/proc/{target}/status")).unwrap();
+            while field(&status(), "CapPrm") != shield {
+                std::thread::yield_now();
+            }
+            format!("{:?} {attached} {error:?} {}", memory.map(drop), field(&status(), "CapEff"))
         });
         let mut bench = Bench::new(UseCgroup::Never);
         forget_the_crowd();
@@ -144,11 +156,58 @@ fn s36_the_memory_that_it_shares_is_closed_to_its_own_user() {
         let mut said = String::new();
         spied.read_to_string(&mut said).unwrap();
         let (closed, refused) = (libc::EACCES, libc::EPERM);
-        assert_eq!(said, format!("Err(Some({closed})) -1 Some({refused})"));
+        // Until the exec one capability that nobody of that user has is permitted, and none effective.
+        assert_eq!(said, format!("Err(Some({closed})) -1 Some({refused}) 0000000000000000"));
         // SAFETY: the option takes nothing.
         assert_eq!(unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }, 0);
         fs::remove_file(program).unwrap();
         bench.workers.close();
+    });
+}
+
+/// Whether a process of the slow user's that the kernel takes for open can be looked into by that user.
+fn is_open(shield: u64) -> bool {
+    let (mut ready, mut tell) = io::pipe().unwrap();
+    // SAFETY: this process has one thread.
+    let looked_at = unsafe { libc::fork() };
+    if looked_at == 0 {
+        capabilities::keep_over_drop(&sandbox(|_| ()).profile, SLOW, shield).unwrap();
+        os::set_gids(SLOW).unwrap();
+        os::set_uids(SLOW).unwrap();
+        capabilities::reduce(0, shield).unwrap();
+        // SAFETY: the option takes a number.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) }, 0);
+        tell.write_all(b"x").unwrap();
+        loop {
+            nix::unistd::pause();
+        }
+    }
+    ready.read_exact(&mut [0]).unwrap();
+    // SAFETY: this process has one thread.
+    let looks = unsafe { libc::fork() };
+    if looks == 0 {
+        setgroups(&[]).unwrap();
+        os::set_gids(SLOW).unwrap();
+        os::set_uids(SLOW).unwrap();
+        let opened = File::open(format!("/proc/{looked_at}/maps")).is_ok();
+        // SAFETY: _exit takes a number.
+        unsafe { libc::_exit(i32::from(opened)) }
+    }
+    let end = nix::sys::wait::waitpid(Pid::from_raw(looks), None).unwrap();
+    nix::sys::signal::kill(Pid::from_raw(looked_at), Signal::SIGKILL).unwrap();
+    nix::sys::wait::waitpid(Pid::from_raw(looked_at), None).unwrap();
+    end == nix::sys::wait::WaitStatus::Exited(Pid::from_raw(looks), 1)
+}
+
+#[test]
+fn s36_a_capability_alone_closes_a_process_to_its_own_user() {
+    alone_as_root(|| {
+        let shield = capabilities::shield();
+        if shield == 0 {
+            return println!("skipped: this root lacks the capability");
+        }
+        assert!(is_open(0));
+        assert!(!is_open(shield));
     });
 }
 
@@ -181,6 +240,23 @@ fn a_user_that_stops_its_processes_before_their_exec_does_not_stop_main() {
 }
 
 #[test]
+fn a_process_that_is_made_anew_has_its_terminal() {
+    alone_as_root(|| {
+        let (program, lease) = leased("terminal");
+        let mut bench = Bench::new(UseCgroup::Auto);
+        forget_the_crowd();
+        let terminal = Terminal { rows: 24, columns: 80, echo: false, settings: Vec::new() };
+        let order = Order { stdin: Input::Terminal, terminal: Some(terminal), ..order(&[program.to_str().unwrap()]) };
+        let slow = bench.launch(of_slow(order)).expect("a process");
+        drop(lease);
+        // The first, which is dead, has led a session on that terminal.
+        assert_eq!(bench.end(slow).status, ExitStatus::Code(0));
+        fs::remove_file(program).unwrap();
+        bench.workers.close();
+    });
+}
+
+#[test]
 fn main_waits_for_nobody_who_keeps_a_process_from_its_exec() {
     alone_as_root(|| {
         let (program, lease) = leased("slow");
@@ -206,14 +282,84 @@ fn main_waits_for_nobody_who_keeps_a_process_from_its_exec() {
     });
 }
 
+/// A file system of the slow user's whose server takes what it is asked and never answers, but for the first message.
+/// It ends with what comes back.
+fn never_answers(at: &Path) -> io::Result<io::PipeWriter> {
+    let mut device = File::options().read(true).write(true).open("/dev/fuse")?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let nothing = None::<&str>;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+    let data = format!("fd={},rootmode=40000,user_id={SLOW},group_id={SLOW}", device.as_raw_fd());
+    mount(Some("none"), at, Some("fuse"), MsFlags::empty(), Some(data.as_str()))?;
+    let (mut until, keep) = io::pipe().unwrap();
+    // SAFETY: this process has one thread.
+    if unsafe { libc::fork() } != 0 {
+        return Ok(keep);
+    }
+    drop(keep);
+    let mut asked = [0; 1 << 17];
+    assert!(device.read(&mut asked).unwrap() > 16);
+    // Of fuse(4): length, error and the number of the message; version 7.31, and the rest may be 0.
+    let mut answer = [0; 80];
+    answer[0] = 80;
+    answer[8..16].copy_from_slice(&asked[8..16]);
+    (answer[16], answer[20]) = (7, 31);
+    device.write_all(&answer).unwrap();
+    // What is taken and not answered is waited for, come SIGKILL or not.
+    for _ in 0..2 {
+        assert!(device.read(&mut asked).unwrap() > 16);
+    }
+    until.read_to_end(&mut Vec::new()).unwrap();
+    // SAFETY: _exit takes a number.
+    unsafe { libc::_exit(0) }
+}
+
+#[test]
+fn a_process_that_not_even_sigkill_ends_does_not_stop_main() {
+    alone_as_root(|| {
+        let at = std::env::temp_dir().join(format!("erluv-hangs-{}", std::process::id()));
+        fs::create_dir(&at).unwrap();
+        let server = match never_answers(&at) {
+            Ok(server) => server,
+            Err(error) => {
+                fs::remove_dir(&at).unwrap();
+                return println!("skipped: no FUSE here: {error}");
+            }
+        };
+        let mut bench = Bench::new(UseCgroup::Auto);
+        forget_the_crowd();
+        let cwd = CString::new(at.to_str().unwrap()).unwrap();
+        let hangs = bench.launch(of_slow(Order { cwd, ..order(&["/bin/true"]) })).expect("a process");
+        // The memory is not main's alone yet: others are made by fork.
+        assert!(bench.reports.is_empty(), "{:?}", bench.reports);
+        assert!(!is_waited_for(&mut bench, order(&["/bin/true"])));
+        let ends = |bench: &mut Bench| bench.reports.iter().any(|report| matches!(report, Report::Exited(..)));
+        bench.until("the end of another", |bench| ends(bench).then_some(()));
+        // Nobody is there to answer any more.
+        drop(server);
+        bench.until("its failure", |bench| bench.workers.is_empty(NODE).then_some(()));
+        let failed = bench.reports.iter().find_map(|report| match report {
+            Report::Failed(_, failed) if failed.worker == hangs => Some(failed.failure.clone()),
+            Report::Failed(..) | Report::Launched(..) | Report::Exited(..) => None,
+        });
+        let gone = [libc::ECONNABORTED, libc::ENOTCONN].map(|errno| Some(Failure::Step(Step::Chdir, errno)));
+        assert!(gone.contains(&failed), "{failed:?}");
+        bench.until("main has its memory to itself", |bench| is_waited_for(bench, order(&["/bin/true"])).then_some(()));
+        umount(&at).unwrap();
+        fs::remove_dir(&at).unwrap();
+        bench.workers.close();
+    });
+}
+
 #[test]
 fn what_acts_on_memory_or_may_wait_is_made_by_fork() {
     type Change = fn(&mut Profile);
-    let changes: [Change; 7] = [
+    let changes: [Change; 8] = [
         |profile| profile.memory_deny_write_execute = true,
         |profile| profile.oom_score_adj = Some(500),
         |profile| profile.scheduler = Some(Scheduler::Idle),
         |profile| profile.nice = Some(19),
+        |profile| profile.io_priority = Some(IoPriority::Idle),
         |profile| profile.mounts = Some(Mounts::default()),
         |profile| profile.namespaces.pid = true,
         |profile| profile.cgroup.cpu_max = Some(1000),

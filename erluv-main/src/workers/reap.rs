@@ -30,18 +30,13 @@ impl Workers {
     /// Children of these numbers may have ended, and so may others. Those that are named, and those that were signalled
     /// so that they end, are taken up at once, as by [`Workers::reaped`], where they have ended; when that is to be
     /// called for the others, [`Workers::next_look`] tells.
-    pub(crate) fn named(
-        &mut self,
-        pids: impl Iterator<Item = i32>,
-        now: Instant,
-        mut report: impl FnMut(Report),
-    ) -> Vec<Reaped> {
+    pub(crate) fn named(&mut self, pids: &[i32], now: Instant, mut report: impl FnMut(Report)) -> Vec<Reaped> {
         self.looks.want();
         if self.trees.looks_before_reaping() {
             return Vec::new();
         }
         let mut others = Vec::new();
-        for ended in pids.filter_map(|pid| sys::reap(Some(pid))) {
+        for ended in pids.iter().filter_map(|pid| sys::reap(Some(*pid))) {
             others.extend(self.take_up(ended, now, &mut report));
         }
         others.extend(self.take_up_condemned(now, &mut report));

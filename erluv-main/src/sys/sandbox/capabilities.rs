@@ -13,7 +13,11 @@ use crate::sys::os::{called, control};
 const VERSION_3: u32 = 0x2008_0522;
 
 /// prctl(2); the low bits are those of capabilities(7).
+const PR_GET_SECUREBITS: c_int = 27;
 const PR_SET_SECUREBITS: c_int = 28;
+
+/// By its number in capabilities(7).
+const CAP_SYS_CHROOT: u32 = 18;
 
 /// No kernel has as many.
 const MOST: u32 = 64;
@@ -52,6 +56,18 @@ fn read_bounding(capability: c_int) -> Called<c_int> {
     control(libc::PR_CAPBSET_READ, capability, 0)
 }
 
+/// What a process on its way to its exec keeps of this one's permitted set, looked up once: nothing that it uses. To
+/// trace a process or look into its memory one must be permitted what that one is, ptrace(2), and this holds where the
+/// kernel has forgotten that its memory is closed: before mid-2026 it did so for a process on its way out
+/// (CVE-2026-46333). The exec takes it away. Nothing where this one lacks it, or may not keep any over a change of ids.
+pub(in crate::sys) fn shield() -> u64 {
+    static SHIELD: OnceLock<u64> = OnceLock::new();
+    let chroot = 1_u64.checked_shl(CAP_SYS_CHROOT).unwrap_or(0);
+    let permitted = || read().map_or(0, |[_, low, _, _, high, _]| u64::from(high).wrapping_shl(32) | u64::from(low));
+    let bits = || control(PR_GET_SECUREBITS, 0, 0).unwrap_or(libc::SECBIT_KEEP_CAPS_LOCKED);
+    *SHIELD.get_or_init(|| if bits() & libc::SECBIT_KEEP_CAPS_LOCKED == 0 { permitted() & chroot } else { 0 })
+}
+
 /// Takes every other capability out of the bounding set, so that no program that is executed can bring one back (S-12).
 /// For processes in a user namespace of their own, too.
 pub(in crate::sys) fn bound(keep: u64) -> Called {
@@ -77,37 +93,41 @@ pub(in crate::sys) fn bound_from(had: u64, keep: u64) -> Called {
 }
 
 /// Before the change of ids, which would clear what is permitted. Where the worker is root by its number, its programs
-/// shall get no more than others by that number.
-pub(in crate::sys) fn keep_over_drop(profile: &Profile, uid: libc::uid_t) -> Called {
+/// shall get no more than others by that number. `kept` stays permitted.
+pub(in crate::sys) fn keep_over_drop(profile: &Profile, uid: libc::uid_t, kept: u64) -> Called {
     if uid == 0 && profile.bounding != 0 {
         control(PR_SET_SECUREBITS, libc::SECBIT_NOROOT | libc::SECBIT_NOROOT_LOCKED, 0)?;
     }
-    if profile.ambient == 0 { Ok(()) } else { control(libc::PR_SET_KEEPCAPS, 1, 0).map(|_| ()) }
+    if kept == 0 { Ok(()) } else { control(libc::PR_SET_KEEPCAPS, 1, 0).map(|_| ()) }
 }
 
 /// Nothing is effective, nothing but `keep` permitted and inheritable, and nothing else can be ambient then, as that set
-/// has only what is in both.
-pub(in crate::sys) fn reduce(keep: u64) -> Called {
+/// has only what is in both; `shield` is permitted, too.
+pub(in crate::sys) fn reduce(keep: u64, shield: u64) -> Called {
     if keep != 0 {
         control(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0)?;
     }
     let header = [VERSION_3, 0];
-    let Halves { low, high } = Halves::of(keep);
     // In the order of [`read`].
-    let sets = [0, low, low, 0, high, high];
+    let sets = permitted(keep, shield);
     // SAFETY: a header of two words and sets of two times three words are what this version reads.
     called(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) })
 }
 
 /// What the programs shall have becomes ambient; whether that and nothing else is left is looked up. Effective it
-/// becomes by the exec.
-pub(in crate::sys) fn raise(ambient: u64) -> Called {
+/// becomes by the exec. `shield` is as in [`reduce`].
+pub(in crate::sys) fn raise(ambient: u64, shield: u64) -> Called {
     for capability in (0..MOST).filter(|capability| has(ambient, *capability)) {
         let number = c_long::from(capability);
         ambient_control(c_long::from(libc::PR_CAP_AMBIENT_RAISE), number)?;
     }
-    let Halves { low, high } = Halves::of(ambient);
-    if read()? == [0, low, low, 0, high, high] { Ok(()) } else { Err(libc::EPERM) }
+    if read()? == permitted(ambient, shield) { Ok(()) } else { Err(libc::EPERM) }
+}
+
+/// Nothing effective, in the order of [`read`].
+fn permitted(keep: u64, shield: u64) -> [u32; 6] {
+    let (inheritable, permitted) = (Halves::of(keep), Halves::of(keep | shield));
+    [0, permitted.low, inheritable.low, 0, permitted.high, inheritable.high]
 }
 
 /// What is effective in this process.

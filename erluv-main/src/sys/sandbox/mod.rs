@@ -124,7 +124,7 @@ pub(super) fn restrict(held: &Held<'_>, ahead: &Ahead) -> Stepped {
         users::finish(mapper).map_err(at(Step::UserMap))?;
         // A new user namespace gives all capabilities in it.
         capabilities::bound(profile.bounding).map_err(at(Step::Capabilities))?;
-        capabilities::reduce(profile.ambient).map_err(at(Step::Capabilities))?;
+        capabilities::reduce(profile.ambient, 0).map_err(at(Step::Capabilities))?;
     }
     attributes::deny_write_execute(profile.memory_deny_write_execute).map_err(at(Step::Mdwe))?;
     landlock::restrict(prepared.landlock.as_ref()).map_err(at(Step::Landlock))

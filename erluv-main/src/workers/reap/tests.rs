@@ -57,7 +57,7 @@ fn who_is_named_is_taken_up_at_once_and_the_others_by_a_look_that_is_due() {
         let mut reports = Vec::new();
         // Whoever is named may also have been stopped only, or be no child at all.
         let named = [started[2].pid(), i32::try_from(std::process::id()).unwrap()];
-        let others = bench.workers.named(named.into_iter(), now, |report| reports.push(report));
+        let others = bench.workers.named(&named, now, |report| reports.push(report));
         assert_eq!((others, ended(&mut reports)), (Vec::new(), vec![started[2].id()]));
         assert_eq!(bench.workers.next_look(now), Some(now));
         let others = bench.workers.reaped(now, |report| reports.push(report));
@@ -82,7 +82,7 @@ fn all_that_were_told_to_end_are_taken_up_when_any_end_is_heard_of() {
             }
             wait_ended(&started);
             let mut reports = Vec::new();
-            let others = bench.workers.named(std::iter::empty(), now, |report| reports.push(report));
+            let others = bench.workers.named(&[], now, |report| reports.push(report));
             assert_eq!((others, ended(&mut reports)), (Vec::new(), ids(&started)));
             assert_eq!((bench.workers.condemned.len(), bench.workers.is_empty(NODE)), (0, true));
             bench.workers.close();
@@ -102,13 +102,13 @@ fn whoever_lives_on_is_looked_at_again_behind_the_others() {
         started.iter().for_each(|started| bench.workers.stop(NODE, started.id(), hour, now));
         wait_ended(&started);
         let mut reports = Vec::new();
-        bench.workers.named(std::iter::empty(), now, |report| reports.push(report));
+        bench.workers.named(&[], now, |report| reports.push(report));
         assert_eq!(ended(&mut reports), ids(&started));
         assert_eq!(bench.workers.condemned, [deaf.pid()]);
         // One that was taken up meanwhile is forgotten.
         kill(&deaf);
         wait_ended(std::slice::from_ref(&deaf));
-        bench.workers.named([deaf.pid()].into_iter(), now, |report| reports.push(report));
+        bench.workers.named(&[deaf.pid()], now, |report| reports.push(report));
         assert_eq!((ended(&mut reports), bench.workers.condemned.len()), (vec![deaf.id()], 0));
         bench.workers.close();
     });
@@ -123,7 +123,7 @@ fn s39_without_control_groups_nobody_is_reaped_by_a_name_alone() {
         wait_ended(&started);
         let mut reports = Vec::new();
         let pids = started.iter().map(Started::pid).collect::<Vec<_>>();
-        assert!(bench.workers.named(pids.into_iter(), now, |report| reports.push(report)).is_empty());
+        assert!(bench.workers.named(&pids, now, |report| reports.push(report)).is_empty());
         assert!(reports.is_empty() && bench.workers.condemned.is_empty());
         assert_eq!(bench.workers.next_look(now), Some(now));
         for started in &started {
