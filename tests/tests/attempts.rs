@@ -323,7 +323,10 @@ fn s01_s03_s12_s13_s15_s26_s29_s31_a_worker_is_its_user_and_nothing_else_however
     let started = |command: &str, options: &str| -> i32 {
         let pid = node.eval_ok(&format!("begin {{ok, _, O}} = Ask({command}, [{options}]), f(O), O end"));
         let pid = pid.parse().unwrap();
-        proc::wait_until("its program runs", || proc::cmdline(pid).first().is_some_and(|name| name.ends_with("sleep")));
+        // Earlier than that its loader may have a library open.
+        let asleep = format!("{} ", nix::libc::SYS_clock_nanosleep);
+        let call = || fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+        proc::wait_until("its program sleeps", || call().starts_with(&asleep));
         pid
     };
     let plain = r#"["/bin/sleep", "1000"]"#;
