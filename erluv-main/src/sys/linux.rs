@@ -15,7 +15,7 @@ use super::{Born, EVERY_SIGNAL, Forked, Plan, Process, cvt};
 pub(crate) const CAN_FORBID_NEW_PRIVILEGES: bool = true;
 
 /// clone3(2): the new process is in this control group from its first instruction (Linux 5.7).
-pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// clone3(2): handlers are gone in the new process, what is ignored stays so (Linux 5.5).
 pub(super) const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
@@ -60,24 +60,7 @@ fn clone3_cleared(cgroup: Option<BorrowedFd<'_>>, namespaces: c_int) -> io::Resu
 /// No pidfd: each would be a descriptor for as long as the process lives, copied and closed by every later fork, and
 /// the number of a child is its own until it is reaped.
 fn clone3(cgroup: Option<BorrowedFd<'_>>, namespaces: c_int, clear: u64, signals: u64) -> io::Result<Forked> {
-    let number = |flag: c_int| u64::try_from(flag).unwrap_or(0);
-    let mut args = libc::clone_args {
-        flags: number(namespaces) | clear,
-        pidfd: 0,
-        child_tid: 0,
-        parent_tid: 0,
-        exit_signal: number(libc::SIGCHLD),
-        stack: 0,
-        stack_size: 0,
-        tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
-        cgroup: 0,
-    };
-    if let Some(fd) = cgroup {
-        args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = number(fd.as_raw_fd());
-    }
+    let mut args = clone_args(u64::try_from(namespaces).unwrap_or(0) | clear, cgroup);
     // SAFETY: without CLONE_VM and with no stack this is a fork; the arguments are whole.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match result {
@@ -87,6 +70,24 @@ fn clone3(cgroup: Option<BorrowedFd<'_>>, namespaces: c_int, clear: u64, signals
             Ok(Forked::Parent(Process { pid, pidfd: None }))
         }
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What clone3(2) is told of any new process: these flags, its group, and that its end is told by SIGCHLD.
+pub(super) fn clone_args(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> libc::clone_args {
+    let number = |value: c_int| u64::try_from(value).unwrap_or(0);
+    libc::clone_args {
+        flags: flags | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
+        pidfd: 0,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: number(libc::SIGCHLD),
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: cgroup.map_or(0, |folder| number(folder.as_raw_fd())),
     }
 }
 

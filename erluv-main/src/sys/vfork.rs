@@ -22,16 +22,16 @@
 use std::cell::UnsafeCell;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use libc::{c_int, c_long};
+use libc::c_long;
 
 use super::forked::become_planned;
-use super::os::{CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, forbid_tracing, ignored};
+use super::os::{CLONE_CLEAR_SIGHAND, clone_args, forbid_tracing, ignored};
 use super::{Blocked, Born, Made, Plan, Process, discard, reap};
 use crate::order::Order;
 use crate::sandbox::{CgroupLimits, IoPriority, Namespaces, Profile};
@@ -202,24 +202,13 @@ fn call([number, first, second, third, fourth]: [c_long; 5]) -> c_long {
 
 /// The number of the new process, which is in main's memory from here on.
 fn clone_in_memory(start: &Start<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Result<i32> {
-    let number = |value: c_int| u64::try_from(value).unwrap_or(0);
+    let shared = u64::try_from(libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID).unwrap_or(0);
     let mut args = libc::clone_args {
-        flags: number(libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID) | CLONE_CLEAR_SIGHAND,
-        pidfd: 0,
         child_tid: IN_USE.as_ptr() as u64,
-        parent_tid: 0,
-        exit_signal: number(libc::SIGCHLD),
         stack: STACK_OF_NEW.0.get() as u64,
         stack_size: STACK as u64,
-        tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
-        cgroup: 0,
+        ..clone_args(shared | CLONE_CLEAR_SIGHAND, cgroup)
     };
-    if let Some(fd) = cgroup {
-        args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = number(fd.as_raw_fd());
-    }
     let entry: extern "C" fn(&Start<'_>) -> ! = enter;
     IN_USE.store(1, Ordering::Release);
     let result: c_long;
