@@ -6,6 +6,7 @@
 //! - [`host`]: what this system can do of a profile.
 //! - [`calls`]: the lists of refused system calls, and the filters made of them (Linux).
 //! - `bpf`: how such a filter is put together.
+//! - [`pass`]: what opens one to main's own steps.
 
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "what these systems lack is named, and read no more"))]
 
@@ -14,6 +15,7 @@ mod bpf;
 #[cfg(target_os = "linux")]
 pub(crate) mod calls;
 pub(crate) mod host;
+pub(crate) mod pass;
 
 use std::ffi::CString;
 use std::time::Duration;

@@ -337,7 +337,23 @@ impl Daemon {
     /// The process ids of what erluv-main runs besides erluv-child: its workers, also in the moment before their exec.
     #[must_use]
     pub fn worker_pids(&self) -> Vec<i32> {
-        self.own(|name| name != "erluv-child")
+        let spawners = self.spawner_pids();
+        self.own(|name| name != "erluv-child").into_iter().filter(|pid| !spawners.contains(pid)).collect()
+    }
+
+    /// The process ids of what makes workers for main. Such a worker has its name, too, up to its exec, but a session of
+    /// its own.
+    #[must_use]
+    pub fn spawner_pids(&self) -> Vec<i32> {
+        let main = self.main_pid();
+        self.own(|name| name == "erluv-spawner").into_iter().filter(|pid| proc::share_session(*pid, main)).collect()
+    }
+
+    /// All children of main, those that have ended included, but erluv-child and the spawners.
+    #[must_use]
+    pub fn other_children(&self) -> Vec<i32> {
+        let own = [self.child_pids(), self.spawner_pids()].concat();
+        proc::children(self.main_pid()).into_iter().filter(|pid| !own.contains(pid)).collect()
     }
 
     fn own(&self, wanted: impl Fn(&str) -> bool) -> Vec<i32> {

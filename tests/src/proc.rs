@@ -232,6 +232,12 @@ pub fn ppid(pid: i32) -> i32 {
     known_stat(pid).parent
 }
 
+/// Whether two processes are there and of one session.
+#[must_use]
+pub fn share_session(one: i32, other: i32) -> bool {
+    stat(one).zip(stat(other)).is_some_and(|(one, other)| one.session == other.session)
+}
+
 /// The session of a process: the number of its leader.
 #[must_use]
 pub fn session(pid: i32) -> i32 {

@@ -8,10 +8,15 @@ use std::collections::BTreeMap;
 
 use seccompiler::{BackendError, BpfProgram, SeccompAction, TargetArch, sock_filter};
 
+use super::pass::Pass;
+
 /// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
+
+/// The first of the two arguments in which a pass is shown.
+const PASS: u8 = 4;
 
 /// What a call gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +60,7 @@ struct Tree<'a> {
 }
 
 /// The filter for calls by their numbers. Those of another architecture end the process, those above `highest` answer
-/// ENOSYS, those that are not named are allowed.
+/// ENOSYS, those that are not named are allowed. Calls that are `open` are allowed with the pass, whatever their answer.
 ///
 /// # Errors
 /// [`BackendError::FilterTooLarge`] where it is so long that a comparison does not reach what it leads to.
@@ -63,6 +68,7 @@ pub(super) fn filter(
     arch: TargetArch,
     highest: u32,
     answers: &BTreeMap<u32, Answer>,
+    open: Option<(&[u32], Pass)>,
 ) -> Result<BpfProgram, BackendError> {
     let mut program = vec![
         load(ARCHITECTURE),
@@ -72,6 +78,9 @@ pub(super) fn filter(
         compare(libc::BPF_JGT, highest, 0, 1),
         answer(SeccompAction::Errno(libc::ENOSYS.unsigned_abs())),
     ];
+    if let Some((calls, pass)) = open {
+        program.extend(gate(calls, pass)?);
+    }
     let mut tree = Tree::default();
     tree.grow(&ranges(answers), highest.saturating_add(1));
     program.extend(tree.written()?);
@@ -127,6 +136,34 @@ impl<'a> Tree<'a> {
         program.extend(behind);
         Ok(program)
     }
+}
+
+/// Allows these calls with the pass. All its bits are compared before anything is decided, so that the time that a wrong
+/// one takes says nothing of how much of it is right.
+fn gate(calls: &[u32], pass: Pass) -> Result<BpfProgram, BackendError> {
+    let difference = |(word, half): (u64, u32)| {
+        let wanted = u32::try_from(word.wrapping_shr(half.wrapping_mul(32)) & u64::from(u32::MAX)).unwrap_or(0);
+        (half, instruction(libc::BPF_ALU | libc::BPF_XOR | libc::BPF_K, 0, 0, wanted))
+    };
+    let mut check = vec![instruction(libc::BPF_LD | libc::BPF_IMM, 0, 0, 0), instruction(libc::BPF_ST, 0, 0, 0)];
+    for (place, word) in (PASS..).zip(pass.arguments()) {
+        for (half, differs) in [(word, 0), (word, 1)].map(difference) {
+            let at = u32::from(place).saturating_mul(8).saturating_add(ARGUMENTS).saturating_add(half.wrapping_mul(4));
+            let before = instruction(libc::BPF_LDX | libc::BPF_MEM, 0, 0, 0);
+            let either = instruction(libc::BPF_ALU | libc::BPF_OR | libc::BPF_X, 0, 0, 0);
+            check.extend([load(at), differs, before, either, instruction(libc::BPF_ST, 0, 0, 0)]);
+        }
+    }
+    check.extend([compare(libc::BPF_JEQ, 0, 0, 1), answer(SeccompAction::Allow), load(NUMBER)]);
+    let over = |more: usize| u8::try_from(more).map_err(|_| BackendError::FilterTooLarge(more));
+    let mut program = Vec::new();
+    for (place, call) in calls.iter().enumerate() {
+        let left = calls.len().saturating_sub(place).saturating_sub(1);
+        let past = if left == 0 { check.len() } else { 0 };
+        program.push(compare(libc::BPF_JEQ, *call, over(left)?, over(past)?));
+    }
+    program.extend(check);
+    Ok(program)
 }
 
 /// The range whose border is nearest to the middle of all numbers; the first one has none.
@@ -222,13 +259,23 @@ mod tests {
         let mut data = [number.to_le_bytes(), arch.to_le_bytes()].concat();
         data.extend([0; 8]);
         data.extend(arguments.iter().flat_map(|argument| argument.to_le_bytes()));
-        let (mut at, mut loaded) = (0, 0);
+        let (mut at, mut loaded, mut index, mut kept) = (0, 0, 0, None);
         for steps in 1.. {
             let sock_filter { code, jt, jf, k } = program[at].clone();
             let code = u32::from(code);
             at += 1;
             if code == libc::BPF_LD | libc::BPF_W | libc::BPF_ABS {
                 loaded = u32::from_le_bytes(data[k as usize..][..4].try_into().unwrap());
+            } else if code == libc::BPF_LD | libc::BPF_IMM {
+                loaded = k;
+            } else if code == libc::BPF_ST {
+                kept = Some(loaded);
+            } else if code == libc::BPF_LDX | libc::BPF_MEM {
+                index = kept.unwrap();
+            } else if code == libc::BPF_ALU | libc::BPF_XOR | libc::BPF_K {
+                loaded ^= k;
+            } else if code == libc::BPF_ALU | libc::BPF_OR | libc::BPF_X {
+                loaded |= index;
             } else if code == libc::BPF_RET | libc::BPF_K {
                 return (k, steps);
             } else {
@@ -246,7 +293,7 @@ mod tests {
     }
 
     fn ours(answers: &BTreeMap<u32, Answer>, number: u32, arguments: [u64; 6]) -> SeccompAction {
-        let program = filter(TargetArch::x86_64, HIGHEST, answers).unwrap();
+        let program = filter(TargetArch::x86_64, HIGHEST, answers, None).unwrap();
         let (value, _) = run(&program, audited(TargetArch::x86_64), number, arguments);
         let all = [SeccompAction::Allow, DENIED, SeccompAction::Errno(38), SeccompAction::KillProcess];
         all.into_iter().find(|action| u32::from(action.clone()) == value).unwrap()
@@ -266,12 +313,12 @@ mod tests {
     #[test]
     fn a_filter_that_is_too_long_is_an_error_and_no_other_filter() {
         let answers = (0..=HIGHEST).step_by(2).map(|number| (number, Answer::Always(DENIED))).collect();
-        assert!(matches!(filter(TargetArch::x86_64, HIGHEST, &answers), Err(BackendError::FilterTooLarge(_))));
+        assert!(matches!(filter(TargetArch::x86_64, HIGHEST, &answers, None), Err(BackendError::FilterTooLarge(_))));
     }
 
     #[test]
     fn another_architecture_and_unknown_numbers_are_refused_before_anything_else() {
-        let program = filter(TargetArch::x86_64, HIGHEST, &BTreeMap::new()).unwrap();
+        let program = filter(TargetArch::x86_64, HIGHEST, &BTreeMap::new(), None).unwrap();
         let kill = u32::from(SeccompAction::KillProcess);
         assert_eq!(run(&program, 0x4000_0003, 1, [0; 6]).0, kill, "i386");
         assert_eq!(ours(&BTreeMap::new(), HIGHEST, [0; 6]), SeccompAction::Allow);
@@ -300,8 +347,30 @@ mod tests {
         let answers = (10..200).map(|number| (number, Answer::Always(DENIED))).collect();
         assert_eq!(ranges(&answers).len(), 3);
         let answers = (0..300).step_by(3).map(|number| (number, Answer::Always(DENIED))).collect();
-        let program = filter(TargetArch::x86_64, HIGHEST, &answers).unwrap();
+        let program = filter(TargetArch::x86_64, HIGHEST, &answers, None).unwrap();
         let most = (0..HIGHEST).map(|number| run(&program, audited(TargetArch::x86_64), number, [0; 6]).1).max();
         assert!(most < Some(16), "{most:?}");
+    }
+
+    #[test]
+    fn a_call_that_is_open_is_allowed_with_the_whole_pass_and_no_other_call_is() {
+        let pass = Pass::new(*b"0123456789abcdef");
+        let [fifth, sixth] = pass.arguments();
+        let answers = BTreeMap::from([16, 250, 435, 436].map(|number| (number, Answer::Always(DENIED))));
+        let program = filter(TargetArch::x86_64, HIGHEST, &answers, Some((&[435, 250], pass))).unwrap();
+        let of = |number, fifth, sixth| run(&program, audited(TargetArch::x86_64), number, [0, 0, 0, 0, fifth, sixth]);
+        let [allowed, denied] = [SeccompAction::Allow, DENIED].map(u32::from);
+        for open in [250, 435] {
+            assert_eq!(of(open, fifth, sixth).0, allowed, "{open}");
+            let wrong = (0..64).flat_map(|bit| [(fifth ^ 1 << bit, sixth), (fifth, sixth ^ 1 << bit)]);
+            let steps = of(open, !fifth, !sixth).1;
+            for (fifth, sixth) in wrong.chain([(0, 0), (sixth, fifth)]) {
+                assert_eq!(of(open, fifth, sixth), (denied, steps), "{open}, {fifth:x} {sixth:x}");
+            }
+        }
+        for closed in [16, 436] {
+            assert_eq!(of(closed, fifth, sixth).0, denied, "{closed}");
+        }
+        assert_eq!(of(0, fifth, sixth).0, allowed);
     }
 }

@@ -15,6 +15,7 @@ use libc::{c_int, c_long};
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 use super::bpf::{Answer, filter};
+use super::pass::Pass;
 use super::{CallList, Seccomp};
 use lists::{DEFAULT, Refused, STRICT};
 
@@ -34,6 +35,9 @@ const NEW_NAMESPACES: c_int = libc::CLONE_NEWNS
 /// personality(2): that of Linux, and the question which one it is.
 const PERSONALITIES: [u32; 2] = [0, 0xffff_ffff];
 
+/// What a process does on its way from main to its exec, and the default list refuses.
+const OPEN: [c_long; 2] = [libc::SYS_clone3, libc::SYS_keyctl];
+
 /// Whether there is a filter for this machine.
 pub(crate) fn exists() -> bool {
     TargetArch::try_from(std::env::consts::ARCH).is_ok()
@@ -49,6 +53,32 @@ pub(crate) fn compile(
     lock_personality: bool,
     ambient: u64,
 ) -> Result<Option<BpfProgram>, BackendError> {
+    built(seccomp, lock_personality, ambient, None)
+}
+
+/// The same for a process that makes workers, each of which inherits it, and each on its way to its exec with it: with
+/// the pass it allows them what they need for that. `None` also for the strict list, which refuses more of it.
+///
+/// # Errors
+/// As those of [`compile`].
+pub(crate) fn inherited(
+    seccomp: Seccomp,
+    lock_personality: bool,
+    ambient: u64,
+    pass: Pass,
+) -> Result<Option<BpfProgram>, BackendError> {
+    match seccomp.list {
+        CallList::None | CallList::Default => built(seccomp, lock_personality, ambient, Some(pass)),
+        CallList::Strict => Ok(None),
+    }
+}
+
+fn built(
+    seccomp: Seccomp,
+    lock_personality: bool,
+    ambient: u64,
+    pass: Option<Pass>,
+) -> Result<Option<BpfProgram>, BackendError> {
     if seccomp.list == CallList::None && !lock_personality {
         return Ok(None);
     }
@@ -61,7 +91,9 @@ pub(crate) fn compile(
         answers.insert(libc::SYS_personality, Answer::IfNoneOf(0, PERSONALITIES.to_vec(), refusal));
     }
     let numbered = answers.into_iter().filter_map(|(call, answer)| Some((u32::try_from(call).ok()?, answer)));
-    filter(TargetArch::try_from(std::env::consts::ARCH)?, HIGHEST, &numbered.collect()).map(Some)
+    let open = OPEN.map(|call| u32::try_from(call).unwrap_or(u32::MAX));
+    let open = pass.map(|pass| (open.as_slice(), pass));
+    filter(TargetArch::try_from(std::env::consts::ARCH)?, HIGHEST, &numbered.collect(), open).map(Some)
 }
 
 /// A filter that allows these calls and ends the process for all others.

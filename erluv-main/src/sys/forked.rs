@@ -14,6 +14,7 @@ use libc::c_int;
 use super::plan::{Held, Ids, MOST_DESCRIPTORS, Plan, Role};
 use super::sandbox::capabilities;
 use super::{Born, os, sandbox};
+use crate::sandbox::pass::Pass;
 
 /// The exit status of a process that never came to its exec (EX_OSERR).
 const FAILED: c_int = 71;
@@ -57,7 +58,7 @@ fn steps(plan: &Plan<'_>, born: Born, error: &mut Option<RawFd>) -> Stepped<Infa
     // SAFETY: umask takes a number and cannot fail.
     unsafe { libc::umask(plan.umask) };
     if let Role::Worker(held) = &plan.role {
-        become_worker(plan, held, *error)?;
+        become_worker(plan, held, *error, born.sealed)?;
     }
     change_folder(plan).map_err(at(Step::Chdir))?;
     open_files(plan).map_err(at(Step::Redirect))?;
@@ -66,14 +67,14 @@ fn steps(plan: &Plan<'_>, born: Born, error: &mut Option<RawFd>) -> Stepped<Infa
     os::empty_mask().map_err(at(Step::Signals))?;
     if let Role::Worker(held) = &plan.role {
         // After it, only what programs do is sure to be allowed.
-        sandbox::seal(held)?;
+        sandbox::seal(held, born.sealed)?;
     }
     Err((Step::Exec, os::execute(plan)))
 }
 
 /// From main's privileges to those of the worker.
-fn become_worker(plan: &Plan<'_>, held: &Held<'_>, error: Option<RawFd>) -> Stepped {
-    let ahead = sandbox::surround(held)?;
+fn become_worker(plan: &Plan<'_>, held: &Held<'_>, error: Option<RawFd>, sealed: Option<Pass>) -> Stepped {
+    let ahead = sandbox::surround(held, sealed)?;
     // While privileged, so that a limit can be above the one of main.
     for (resource, limit) in &plan.limits {
         // SAFETY: setrlimit reads the limit, which is in the plan.

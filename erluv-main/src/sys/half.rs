@@ -38,7 +38,7 @@ pub(crate) fn spawn_half(path: &CStr, argv: &[CString], fds: &[(BorrowedFd<'_>, 
     let mut said = Vec::new();
     let read = answer.read_to_end(&mut said);
     if let (Ok(_), []) = (&read, said.as_slice()) {
-        halves(|halves| halves.push(process.pid));
+        keep_apart(process.pid);
         return Ok(process);
     }
     // It is on its way out; where the pipe failed, it is sent there.
@@ -53,7 +53,12 @@ pub(crate) fn spawn_half(path: &CStr, argv: &[CString], fds: &[(BorrowedFd<'_>, 
     }
 }
 
-/// Whether this child of main was made by [`spawn_half`].
+/// This child is main's own, and no orphan of a worker.
+pub(super) fn keep_apart(pid: i32) {
+    halves(|halves| halves.push(pid));
+}
+
+/// Whether this child of main was made by [`spawn_half`], or makes workers for main.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_half(pid: i32) -> bool {
     halves(|halves| halves.contains(&pid))

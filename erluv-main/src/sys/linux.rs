@@ -64,7 +64,7 @@ fn clone3(cgroup: Option<BorrowedFd<'_>>, namespaces: c_int, clear: u64, signals
     // SAFETY: without CLONE_VM and with no stack this is a fork; the arguments are whole.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match result {
-        0 => Ok(Forked::Child(Born { join: None, signals })),
+        0 => Ok(Forked::Child(Born { join: None, signals, sealed: None })),
         1.. => {
             let pid = i32::try_from(result).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
             Ok(Forked::Parent(Process { pid, pidfd: None }))
@@ -99,7 +99,7 @@ pub(super) fn fork(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
             let join = procs.as_ref().map(|procs| procs.as_raw_fd());
             // Stays open until the child's own closing of all that it does not need.
             std::mem::forget(procs);
-            Ok(Forked::Child(Born { join, signals: EVERY_SIGNAL }))
+            Ok(Forked::Child(Born { join, signals: EVERY_SIGNAL, sealed: None }))
         }
         pid => Ok(Forked::Parent(Process { pid, pidfd: None })),
     }

@@ -77,6 +77,8 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use erluv_proto::ipc::{ExitStatus, Step, Usage};
 
+use crate::sandbox::pass::Pass;
+
 pub(crate) use detach::{Starter, detach};
 #[cfg(target_os = "linux")]
 pub(crate) use half::is_half;
@@ -141,6 +143,9 @@ struct Born {
     join: Option<RawFd>,
     /// The signals whose dispositions may not be the default: a bit for each, the first for signal 1.
     signals: u64,
+    /// Where the filter of its profile is in force from the start, what lets it do what it has to do yet.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "no filter is there"))]
+    sealed: Option<Pass>,
 }
 
 /// As a set of signals.

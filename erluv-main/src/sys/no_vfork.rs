@@ -8,6 +8,33 @@ use crate::order::Order;
 #[cfg(target_os = "linux")]
 use crate::sandbox::Profile;
 
+/// There are none.
+#[cfg(target_os = "linux")]
+pub(in crate::sys) mod spawner {
+    use seccompiler::BpfProgram;
+
+    use crate::sandbox::pass::Pass;
+
+    /// As on other processors.
+    #[derive(Debug)]
+    #[allow(dead_code, reason = "nobody makes anything of it")]
+    pub(in crate::sys) struct Recipe {
+        pub(in crate::sys) filter: BpfProgram,
+        pub(in crate::sys) pass: Pass,
+    }
+
+    /// Of nobody.
+    #[derive(Debug)]
+    pub(in crate::sys) struct Place;
+
+    impl Place {
+        /// Whatever the recipe.
+        pub(in crate::sys) fn new(_: Option<Recipe>) -> Self {
+            Self
+        }
+    }
+}
+
 /// No profile is.
 #[cfg(target_os = "linux")]
 pub(in crate::sys) fn is_brief(_: &Profile) -> bool {

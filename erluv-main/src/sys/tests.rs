@@ -434,7 +434,7 @@ fn where_clone3_is_missing_the_process_moves_into_its_group_and_resets_its_signa
         let (node, worker) = (crate::workers::bench::NODE, erluv_proto::ids::WorkerId(5));
         let folder = trees.make(node, worker, &crate::workers::bench::sandbox(|_| {}).profile, true).unwrap().unwrap();
         match os::fork(Some(folder.as_fd())).unwrap() {
-            Forked::Child(Born { join, signals }) => {
+            Forked::Child(Born { join, signals, .. }) => {
                 forked::join_group(join).unwrap();
                 os::default_dispositions(signals).unwrap();
                 let own = fs::read_to_string("/proc/self/status").unwrap();

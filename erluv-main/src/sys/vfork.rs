@@ -16,8 +16,13 @@
 //! - What acts on memory (and not on a process), or could keep the process waiting, is made by fork(2): see
 //!   [`is_brief`].
 //!
+//! Where the worker's profile has a filter, a process that has it already makes the worker: [`spawner`].
+//!
 //! Both have the same errno, as they have the same thread-local memory: until the process is out of it main does nothing
 //! but wait, by calls that leave errno alone.
+
+mod raw;
+pub(in crate::sys) mod spawner;
 
 use std::cell::UnsafeCell;
 use std::fs::{self, File};
@@ -28,10 +33,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use libc::c_long;
+use libc::{c_int, c_void};
 
 use super::forked::become_planned;
 use super::os::{CLONE_CLEAR_SIGHAND, clone_args, forbid_tracing, ignored};
+use super::plan::Role;
 use super::{Blocked, Born, Made, Plan, Process, discard, reap};
 use crate::order::Order;
 use crate::sandbox::{CgroupLimits, IoPriority, Namespaces, Profile};
@@ -113,10 +119,18 @@ pub(crate) fn spawn_and_wait(plan: Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> 
     if IN_USE.load(Ordering::Acquire) != 0 {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
-    let start = Start { plan: &plan, born: Born { join: None, signals: ignored() } };
     let blocked = Blocked::all()?;
+    let spawner = match &plan.role {
+        Role::Worker(held) => held.sandbox.prepared.spawner.spawner(held.main),
+        Role::Half => None,
+    };
+    let sealed = spawner.as_ref().map(|spawner| spawner.pass());
+    let start = Start { plan: &plan, born: Born { join: None, signals: ignored(), sealed } };
     let began = Instant::now();
-    let made = clone_in_memory(&start, cgroup).map(|pid| (pid, wait_for_exec(pid)));
+    let made = match &spawner {
+        Some(spawner) => spawner.make(&start, cgroup),
+        None => clone_in_memory(&start, cgroup).map(|pid| (pid, wait_for_exec(pid))),
+    };
     let took = began.elapsed();
     drop(blocked);
     #[cfg(test)]
@@ -155,85 +169,35 @@ pub(crate) fn spawn_and_wait(plan: Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> 
     Ok(Made::Answered(process, failed))
 }
 
-/// Until the process has executed its program or is on its way out. False where it has been killed and hangs: it may
-/// then be in main's memory, in the kernel or without a processor, but runs nothing there any more, since it meets
-/// SIGKILL before it comes back to that.
+/// Until the process has executed its program or is on its way out; false as of [`kill_and_wait`].
 fn wait_for_exec(pid: i32) -> bool {
-    if is_out_within(PATIENCE) {
-        return true;
-    }
-    call([libc::SYS_kill, pid.into(), libc::SIGKILL.into(), 0, 0]);
+    is_out_within(PATIENCE) || kill_and_wait(pid)
+}
+
+/// Kills a process that main has waited for. False where it hangs all the same: it may then be in main's memory, in the
+/// kernel or without a processor, but runs nothing there any more, since it meets SIGKILL before it comes back to that.
+fn kill_and_wait(pid: i32) -> bool {
+    raw::call([libc::SYS_kill, pid.into(), libc::SIGKILL.into(), 0, 0]);
     is_out_within(LAST_PATIENCE)
 }
 
 /// Whether it is out of main's memory, or comes out of it in this time, which is less than a second.
 fn is_out_within(time: Duration) -> bool {
-    let time = libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
-    let (word, time) = (IN_USE.as_ptr() as c_long, &raw const time as c_long);
     while IN_USE.load(Ordering::Acquire) != 0 {
-        // Not FUTEX_PRIVATE_FLAG: the kernel wakes without it. Any error but this one is a reason to look again.
-        let error = call([libc::SYS_futex, word, libc::FUTEX_WAIT.into(), 1, time]).saturating_neg();
-        if error == c_long::from(libc::ETIMEDOUT) {
+        if !raw::wait(&IN_USE, 1, true, time) {
             return IN_USE.load(Ordering::Acquire) == 0;
         }
     }
     true
 }
 
-/// A system call, its number first, that leaves errno alone; an error comes as a negative number.
-fn call([number, first, second, third, fourth]: [c_long; 5]) -> c_long {
-    let result: c_long;
-    // SAFETY: the calls made here are given numbers and addresses of what lives on, and write nothing.
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            inlateout("rax") number => result,
-            in("rdi") first,
-            in("rsi") second,
-            in("rdx") third,
-            in("r10") fourth,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    result
-}
-
 /// The number of the new process, which is in main's memory from here on.
 fn clone_in_memory(start: &Start<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Result<i32> {
-    let shared = u64::try_from(libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID).unwrap_or(0);
-    let mut args = libc::clone_args {
-        child_tid: IN_USE.as_ptr() as u64,
-        stack: STACK_OF_NEW.0.get() as u64,
-        stack_size: STACK as u64,
-        ..clone_args(shared | CLONE_CLEAR_SIGHAND, cgroup)
-    };
-    let entry: extern "C" fn(&Start<'_>) -> ! = enter;
+    let args = worker_args(0, cgroup);
     IN_USE.store(1, Ordering::Release);
-    let result: c_long;
-    // SAFETY: to this process it is a call like any other, since the new one never leaves `entry`, has a stack of its
-    // own (16-byte aligned, as the call wants it), and shares with this one, which only waits meanwhile, only what
-    // `entry` reads and the cells that it is told to write.
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 2f",
-            "xor ebp, ebp",
-            "mov rdi, r12",
-            "call r13",
-            "ud2",
-            "2:",
-            inlateout("rax") libc::SYS_clone3 => result,
-            in("rdi") &raw mut args,
-            in("rsi") size_of::<libc::clone_args>(),
-            in("r12") std::ptr::from_ref(start),
-            in("r13") entry,
-            lateout("rcx") _,
-            lateout("r11") _,
-        );
-    }
+    // SAFETY: the new process has a stack of its own, and shares with this one, which only waits meanwhile, only what
+    // `enter` reads and the cells that it is told to write.
+    let result = unsafe { raw::clone(&args, [0; 2], enter, std::ptr::from_ref(start).cast()) };
     if result < 0 {
         IN_USE.store(0, Ordering::Release);
         return Err(io::Error::from_raw_os_error(i32::try_from(result.saturating_neg()).unwrap_or(libc::EOVERFLOW)));
@@ -242,9 +206,22 @@ fn clone_in_memory(start: &Start<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Res
     Ok(i32::try_from(result).unwrap_or(i32::MAX))
 }
 
+/// What clone3(2) is told of a worker, with these flags more.
+fn worker_args(flags: c_int, cgroup: Option<BorrowedFd<'_>>) -> libc::clone_args {
+    let shared = u64::try_from(libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID | flags).unwrap_or(0);
+    libc::clone_args {
+        child_tid: IN_USE.as_ptr() as u64,
+        stack: STACK_OF_NEW.0.get() as u64,
+        stack_size: STACK as u64,
+        ..clone_args(shared | CLONE_CLEAR_SIGHAND, cgroup)
+    }
+}
+
 /// The first function of the new process.
-extern "C" fn enter(start: &Start<'_>) -> ! {
-    become_planned(start.plan, start.born)
+extern "C" fn enter(start: *const c_void) -> ! {
+    // SAFETY: it is given the address of one, which main's stack has until this process is out of its memory.
+    let Start { plan, born } = unsafe { &*start.cast::<Start<'_>>() };
+    become_planned(plan, *born)
 }
 
 /// Whether a change of ids keeps others from the memory: `fs.suid_dumpable` is 0 or 2, proc_sys_fs(5).

@@ -4,6 +4,7 @@
 use libc::{c_int, c_long};
 
 use super::own::Own;
+use crate::sandbox::pass::Pass;
 use crate::sandbox::{IoPriority, Scheduler};
 use crate::sys::forked::{Called, check, errno, write_all};
 use crate::sys::os::{called, control};
@@ -18,13 +19,15 @@ const IOPRIO_CLASS_IDLE: c_long = 3;
 const IOPRIO_CLASS_PLACE: c_long = 1 << 13;
 
 /// As root: its keyring counts for root, who may have many, and belongs to whoever possesses it all the same.
-pub(in crate::sys) fn new_keyring(wanted: bool) -> Called {
+/// A filter that is in force already lets it with the pass.
+pub(in crate::sys) fn new_keyring(wanted: bool, sealed: Option<Pass>) -> Called {
     if !wanted {
         return Ok(());
     }
     let unnamed = std::ptr::null::<libc::c_char>();
-    // SAFETY: keyctl takes a number and, for this command, a name or a null pointer.
-    match unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, unnamed) } {
+    let [fifth, sixth] = sealed.map_or([0; 2], Pass::arguments);
+    // SAFETY: keyctl takes a number and, for this command, a name or a null pointer, and reads nothing else.
+    match unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, unnamed, 0, 0, fifth, sixth) } {
         -1 => Err(errno()),
         _ => Ok(()),
     }

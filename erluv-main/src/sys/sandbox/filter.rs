@@ -4,9 +4,12 @@ use libc::c_int;
 use seccompiler::{BpfProgram, sock_filter};
 
 use crate::sys::forked::Called;
-use crate::sys::os::called;
+use crate::sys::os::{called, control};
 
 const SECCOMP_SET_MODE_FILTER: libc::c_long = 1;
+
+/// What a process with a filter is told of itself, PR_GET_SECCOMP.
+const SECCOMP_MODE_FILTER: c_int = 2;
 
 /// The kernel's `struct sock_fprog`.
 #[repr(C)]
@@ -22,6 +25,11 @@ pub(in crate::sys) fn load_filter(filter: Option<&BpfProgram>) -> Called {
     let program = Program { length, first: filter.as_ptr() };
     // SAFETY: the struct is the kernel's, and the instructions that it points to live for as long as the filter.
     called(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0_i64, &raw const program) })
+}
+
+/// Nothing where a filter is in force for this process, else `EPERM`.
+pub(super) fn is_filtered() -> Called {
+    if control(libc::PR_GET_SECCOMP, 0, 0)? == SECCOMP_MODE_FILTER { Ok(()) } else { Err(libc::EPERM) }
 }
 
 /// Whether the kernel knows filters: it refuses a null pointer with EFAULT.

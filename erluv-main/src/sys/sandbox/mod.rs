@@ -38,7 +38,9 @@ use seccompiler::BpfProgram;
 
 use super::forked::{Stepped, at};
 use super::plan::Held;
+use crate::sandbox::pass::Pass;
 use crate::sandbox::{Profile, calls};
+use crate::sys::vfork::spawner;
 pub(in crate::sys) use landlock::close;
 use mount_plan::MountPlan;
 use own::Own;
@@ -56,6 +58,8 @@ pub(crate) struct Prepared {
     pub(in crate::sys) filter: Option<BpfProgram>,
     /// That of the init of its process namespace. Without one no init can be made, and the launch fails by that name.
     pub(in crate::sys) init: Option<BpfProgram>,
+    /// Who makes its workers, where they may be made in main's memory and have a filter.
+    pub(in crate::sys) spawner: spawner::Place,
     /// Whether its worker may be made in main's memory ([`crate::sys::vfork`]).
     pub(in crate::sys) brief: bool,
     /// Whether a step writes to the process's own folder in /proc.
@@ -71,9 +75,11 @@ impl Prepared {
                 missing.push(format!("seccomp: {error}"));
                 None
             });
+        let brief = crate::sys::vfork::is_brief(profile);
         Self {
             root,
-            brief: crate::sys::vfork::is_brief(profile),
+            spawner: spawner::Place::new(recipe(profile).filter(|_| brief && root && filter.is_some())),
+            brief,
             needs_own: oom_score.is_some() || profile.namespaces.user || namespaces::users_first(profile, root),
             oom_score,
             mounts: profile.mounts.as_ref().map(|mounts| MountPlan::new(mounts, root)),
@@ -84,6 +90,19 @@ impl Prepared {
     }
 }
 
+/// What a spawner of a profile begins with; none without no_new_privs, where there is no such
+/// filter, or no chance to make a pass of.
+fn recipe(profile: &Profile) -> Option<spawner::Recipe> {
+    if !profile.no_new_privs {
+        return None;
+    }
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).ok()?;
+    let pass = Pass::new(secret);
+    let filter = calls::inherited(profile.seccomp, profile.lock_personality, profile.ambient, pass).ok()??;
+    Some(spawner::Recipe { filter, pass })
+}
+
 /// What later steps have from earlier ones.
 pub(super) struct Ahead {
     own: Own,
@@ -91,13 +110,13 @@ pub(super) struct Ahead {
 }
 
 /// With main's privileges: what is around the worker.
-pub(super) fn surround(held: &Held<'_>) -> Stepped<Ahead> {
+pub(super) fn surround(held: &Held<'_>, sealed: Option<Pass>) -> Stepped<Ahead> {
     let (profile, prepared) = (&held.sandbox.profile, &held.sandbox.prepared);
     let own = Own::open(prepared.needs_own, prepared.root).map_err(at(Step::Unshare))?;
     namespaces::unshare(profile, prepared.root, &own, &held.maps).map_err(at(Step::Unshare))?;
     namespaces::furnish(&profile.namespaces).map_err(at(Step::Namespaces))?;
     mounts::arrange(prepared.mounts.as_ref()).map_err(at(Step::Mount))?;
-    attributes::new_keyring(profile.keyring).map_err(at(Step::Keyring))?;
+    attributes::new_keyring(profile.keyring, sealed).map_err(at(Step::Keyring))?;
     attributes::reset_personality(profile.lock_personality).map_err(at(Step::Personality))?;
     let users = prepared.root && profile.namespaces.user;
     let mapper = users::start(users, &own, &held.maps).map_err(at(Step::UserMap))?;
@@ -130,7 +149,11 @@ pub(super) fn restrict(held: &Held<'_>, ahead: &Ahead) -> Stepped {
     landlock::restrict(prepared.landlock.as_ref()).map_err(at(Step::Landlock))
 }
 
-/// As the worker's user, last of all: the calls that it is not to make.
-pub(super) fn seal(held: &Held<'_>) -> Stepped {
-    filter::load_filter(held.sandbox.prepared.filter.as_ref()).map_err(at(Step::Seccomp))
+/// As the worker's user, last of all: the calls that it is not to make, where it has not inherited that.
+pub(super) fn seal(held: &Held<'_>, sealed: Option<Pass>) -> Stepped {
+    match sealed {
+        None => filter::load_filter(held.sandbox.prepared.filter.as_ref()),
+        Some(_) => filter::is_filtered(),
+    }
+    .map_err(at(Step::Seccomp))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::order::Order;
-use crate::sandbox::{IoPriority, Profile, Scheduler};
+use crate::sandbox::{CallList, IoPriority, Profile, Scheduler, Seccomp};
 use crate::sys::testing::alone_as_root;
 use crate::tree::UseCgroup;
 use crate::workers::bench::{Bench, field, order, sandbox, shell};
@@ -28,12 +28,17 @@ pub(super) fn python(line: &str) -> Order {
 #[test]
 fn each_worker_has_a_session_keyring_of_its_own() {
     alone_as_root(|| {
-        let keyring = || {
-            let keys = says(order(&["/bin/cat", "/proc/keys"]), |profile| profile.keyring = true);
+        let keyring = |list| {
+            let keys = says(order(&["/bin/cat", "/proc/keys"]), |profile| {
+                profile.keyring = true;
+                profile.seccomp = Seccomp { list, kill: false };
+            });
             let own = keys.lines().find(|line| line.contains(" _ses")).map(|line| line[..8].to_owned());
             own.unwrap_or_else(|| panic!("no session keyring: {keys}"))
         };
-        assert_ne!(keyring(), keyring());
+        for list in [CallList::None, CallList::Default] {
+            assert_ne!(keyring(list), keyring(list));
+        }
     });
 }
 

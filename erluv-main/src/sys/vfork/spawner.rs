@@ -1,0 +1,294 @@
+//! A process that makes the workers of one profile for main. It has put the profile's filter in force for itself, and
+//! each worker inherits it: to have the kernel compile a filter, and give it back, is a fifth of a short worker's cost.
+//!
+//! It is root as main is, in main's memory and with main's descriptors, and does nothing but make a process when main
+//! tells it to: a hand of main's, in reach of none but root. Its workers are main's children (CLONE_PARENT), as if main
+//! had made them, and are in every other way as if it had. It dies with main, and with its profile.
+//!
+//! What the filter refuses to a worker and a worker needs on its way to its exec is allowed with a [`Pass`].
+//!
+//! While main runs it waits for a word to change, and calls nothing that touches errno, which is main's, too.
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::time::Duration;
+
+use libc::{c_long, c_void};
+use seccompiler::BpfProgram;
+
+use super::{IN_USE, PATIENCE, Start, enter, is_out_within, kill_and_wait, raw, worker_args};
+use crate::sandbox::pass::Pass;
+use crate::sys::forked::Called;
+use crate::sys::half::keep_apart;
+use crate::sys::os::{CLONE_CLEAR_SIGHAND, clone_args, die_with, forbid_new_privileges};
+use crate::sys::sandbox::filter::load_filter;
+
+/// Its name in the lists of processes, comm.
+const NAME: &std::ffi::CStr = c"erluv-spawner";
+
+/// Bytes; it calls little.
+const STACK: usize = 32 * 1024;
+
+/// How long main waits at a time for the death of one that was killed.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What it says of itself: that it is not ready yet, that it is, or else the errno for which it is not.
+const UNREADY: u32 = u32::MAX;
+const READY: u32 = 0;
+
+/// What a spawner begins with, beside main's memory.
+#[derive(Debug)]
+pub(in crate::sys) struct Recipe {
+    pub(in crate::sys) filter: BpfProgram,
+    pub(in crate::sys) pass: Pass,
+}
+
+/// The spawner of a profile, made when it is first needed.
+#[derive(Debug)]
+pub(in crate::sys) struct Place {
+    recipe: Option<Recipe>,
+    spawner: RefCell<Option<Rc<Spawner>>>,
+    /// Whether it could not be made once, and is not tried again.
+    given_up: Cell<bool>,
+}
+
+impl Place {
+    /// None where there is no recipe.
+    pub(in crate::sys) fn new(recipe: Option<Recipe>) -> Self {
+        Self { recipe, spawner: RefCell::new(None), given_up: Cell::new(false) }
+    }
+
+    /// The one that lives, or a new one. `main` is the process that calls this.
+    pub(super) fn spawner(&self, main: libc::pid_t) -> Option<Rc<Spawner>> {
+        let recipe = self.recipe.as_ref().filter(|_| !self.given_up.get())?;
+        let mut place = self.spawner.borrow_mut();
+        if let Some(spawner) = place.as_ref().filter(|spawner| spawner.lives()) {
+            return Some(Rc::clone(spawner));
+        }
+        match Spawner::new(recipe, main) {
+            Ok(spawner) => *place = Some(Rc::new(spawner)),
+            Err(error) => {
+                log::info!(
+                    "no spawner: {error}: each worker's filter is compiled anew, which costs time and nothing else"
+                );
+                self.given_up.set(true);
+                *place = None;
+            }
+        }
+        place.clone()
+    }
+}
+
+/// The words and the stack that a spawner has in main's memory, and nobody else there.
+#[repr(C, align(4096))]
+struct Desk {
+    stack: UnsafeCell<[u8; STACK]>,
+    /// Not 0 while it lives: the kernel clears it, CLONE_CHILD_CLEARTID.
+    alive: AtomicU32,
+    /// [`UNREADY`], [`READY`] or an errno.
+    state: AtomicU32,
+    /// One more for each process that is wanted of it.
+    wanted: AtomicU32,
+    /// What clone3(2) is told, and what the new process finds: written before `wanted` is.
+    args: UnsafeCell<libc::clone_args>,
+    start: AtomicPtr<c_void>,
+    /// The number of the process that it has made, written by the kernel before that runs; 0 before.
+    made: AtomicI32,
+    /// The errno where it made none.
+    failed: AtomicI32,
+}
+
+/// What it finds on main's stack while it gets ready.
+struct Birth<'r> {
+    desk: *const Desk,
+    recipe: &'r Recipe,
+    main: libc::pid_t,
+}
+
+/// A spawner that was ready once.
+#[derive(Debug)]
+pub(super) struct Spawner {
+    desk: *mut Desk,
+    pid: i32,
+    pass: Pass,
+}
+
+impl Spawner {
+    fn new(recipe: &Recipe, main: libc::pid_t) -> io::Result<Self> {
+        let desk = Box::into_raw(Box::new(Desk {
+            stack: UnsafeCell::new([0; STACK]),
+            alive: AtomicU32::new(1),
+            state: AtomicU32::new(UNREADY),
+            wanted: AtomicU32::new(0),
+            args: UnsafeCell::new(clone_args(0, None)),
+            start: AtomicPtr::new(std::ptr::null_mut()),
+            made: AtomicI32::new(0),
+            failed: AtomicI32::new(0),
+        }));
+        let birth = Birth { desk, recipe, main };
+        let shared = u64::try_from(libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_CHILD_CLEARTID).unwrap_or(0);
+        // SAFETY: the desk was made above, and nobody else has its address.
+        let Desk { alive, stack, .. } = unsafe { &*desk };
+        let args = libc::clone_args {
+            child_tid: alive.as_ptr() as u64,
+            stack: stack.get() as u64,
+            stack_size: STACK as u64,
+            ..clone_args(shared | CLONE_CLEAR_SIGHAND, None)
+        };
+        // SAFETY: the desk begins at a page and its stack with it; what `begin` reads of main's outlives the wait below,
+        // in which main does nothing else.
+        let made = unsafe { raw::clone(&args, [0; 2], begin, (&raw const birth).cast()) };
+        let Ok(pid @ 1..) = i32::try_from(made) else {
+            // SAFETY: there is no process, so the desk is this function's alone.
+            drop(unsafe { Box::from_raw(desk) });
+            return Err(error_of(made.saturating_neg()));
+        };
+        keep_apart(pid);
+        let spawner = Self { desk, pid, pass: recipe.pass };
+        match spawner.get_ready() {
+            READY => Ok(spawner),
+            UNREADY => Err(error_of(libc::ETIMEDOUT.into())),
+            errno => Err(error_of(errno.into())),
+        }
+    }
+
+    /// What it says of itself in the end.
+    fn get_ready(&self) -> u32 {
+        let state = &self.desk().state;
+        while state.load(Ordering::Acquire) == UNREADY && raw::wait(state, UNREADY, false, PATIENCE) {}
+        state.load(Ordering::Acquire)
+    }
+
+    fn desk(&self) -> &Desk {
+        // SAFETY: it lives until this is dropped, and what both write in it are atomic words and cells.
+        unsafe { &*self.desk }
+    }
+
+    fn lives(&self) -> bool {
+        self.desk().alive.load(Ordering::Acquire) != 0
+    }
+
+    /// Nothing of it runs when this comes back, which is when it would if main itself were in clone3(2).
+    fn kill(&self) {
+        while self.lives() {
+            raw::call([libc::SYS_kill, self.pid.into(), libc::SIGKILL.into(), 0, 0]);
+            raw::wait(&self.desk().alive, 1, true, LOOK);
+        }
+    }
+
+    /// What shows to the filter that a process comes from here.
+    pub(super) fn pass(&self) -> Pass {
+        self.pass
+    }
+
+    /// Has a process made, and waits for its exec: its number, and whether it is out of main's memory.
+    ///
+    /// # Errors
+    /// Those of clone3(2); `EAGAIN` where the spawner was gone. There is no process then.
+    pub(super) fn make(&self, start: &Start<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Result<(i32, bool)> {
+        let desk = self.desk();
+        desk.made.store(0, Ordering::Relaxed);
+        let args = libc::clone_args {
+            parent_tid: desk.made.as_ptr() as u64,
+            // That of the spawner is meant, which is the same.
+            exit_signal: 0,
+            ..worker_args(libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID, cgroup)
+        };
+        // SAFETY: the spawner reads it after `wanted` has changed, and main waits from there on until it has.
+        unsafe { *desk.args.get() = args };
+        desk.start.store(std::ptr::from_ref(start).cast_mut().cast(), Ordering::Relaxed);
+        IN_USE.store(1, Ordering::Release);
+        desk.wanted.fetch_add(1, Ordering::Release);
+        raw::wake(&desk.wanted, false);
+        let mut gone = is_out_within(PATIENCE);
+        if !gone && desk.made.load(Ordering::Acquire) == 0 {
+            self.kill();
+        }
+        let pid = desk.made.load(Ordering::Acquire);
+        if pid <= 0 {
+            let failed = if gone { desk.failed.load(Ordering::Acquire) } else { libc::EAGAIN };
+            IN_USE.store(0, Ordering::Release);
+            return Err(error_of(failed.into()));
+        }
+        if !gone {
+            gone = kill_and_wait(pid);
+        }
+        Ok((pid, gone))
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        self.kill();
+        // SAFETY: it came from a box, and the only process that had it beside main is gone.
+        drop(unsafe { Box::from_raw(self.desk) });
+    }
+}
+
+/// The first function of a spawner.
+extern "C" fn begin(birth: *const c_void) -> ! {
+    // SAFETY: main has given it the address of one, and waits until the state is another.
+    let Birth { desk, recipe, main } = unsafe { &*birth.cast::<Birth<'_>>() };
+    // SAFETY: main gives it back after the death of this process alone.
+    let desk = unsafe { &**desk };
+    match prepare(recipe, *main) {
+        Ok(()) => {
+            say(desk, READY);
+            attend(desk, recipe.pass)
+        }
+        Err(errno) => {
+            say(desk, errno.unsigned_abs());
+            loop {
+                raw::call([libc::SYS_exit_group, 1, 0, 0, 0]);
+            }
+        }
+    }
+}
+
+fn say(desk: &Desk, state: u32) {
+    desk.state.store(state, Ordering::Release);
+    raw::wake(&desk.state, false);
+}
+
+/// What it is from here on, beside what it has from main. Main does nothing meanwhile, so errno may be used.
+fn prepare(recipe: &Recipe, main: libc::pid_t) -> Called {
+    // SAFETY: the name ends with NUL.
+    let _ = unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) };
+    die_with(main, None)?;
+    forbid_new_privileges()?;
+    load_filter(Some(&recipe.filter))
+}
+
+/// Makes one process each time that one more is wanted.
+fn attend(desk: &Desk, pass: Pass) -> ! {
+    let mut seen = 0;
+    loop {
+        let wanted = desk.wanted.load(Ordering::Acquire);
+        if wanted == seen {
+            raw::wait_long(&desk.wanted, seen);
+            continue;
+        }
+        seen = wanted;
+        let start = desk.start.load(Ordering::Relaxed);
+        // SAFETY: main has written them, and does so again only once the process that they are for is made.
+        let args = unsafe { &*desk.args.get() };
+        // SAFETY: they name the stack of the one process at a time that is made this way, and `start` lives until that is
+        // out of main's memory, or never will run in it again.
+        let made = unsafe { raw::clone(args, pass.arguments(), enter, start) };
+        if made < 0 {
+            desk.failed.store(i32::try_from(made.saturating_neg()).unwrap_or(libc::EOVERFLOW), Ordering::Release);
+            IN_USE.store(0, Ordering::Release);
+            raw::wake(&IN_USE, true);
+        }
+    }
+}
+
+fn error_of(errno: c_long) -> io::Error {
+    io::Error::from_raw_os_error(i32::try_from(errno).unwrap_or(libc::EOVERFLOW))
+}
+
+#[cfg(test)]
+mod tests;
