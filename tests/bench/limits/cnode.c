@@ -11,11 +11,13 @@
  *   d BYTES                   count and drop them; no answer
  *   q                         answer the count, <<Count:64>>, which begins at 0 again
  *
+ * With the arguments of held.h, what `s` starts is held as a worker of erluv is; without, by nothing.
+ *
  * It trusts the node: a limit to compare with, not a program to run anywhere else. */
-#include "start.h"
+#include "held.h"
+#include "frame.h"
 
 #include <poll.h>
-#include <stdint.h>
 #include <sys/wait.h>
 
 #define NODE 0
@@ -24,12 +26,6 @@
 #define MOST 64
 #define INPUT (256 * 1024)
 #define OUTPUT (256 * 1024)
-
-/* Who has asked: an encoded pid. */
-struct caller {
-    unsigned char pid[300];
-    size_t length;
-};
 
 /* A place for each program that runs: one that is waited for, or one whose output is sent. */
 struct work {
@@ -66,33 +62,6 @@ static void read_all(int fd, unsigned char *bytes, size_t length) {
     }
 }
 
-static void put32(unsigned char *to, uint32_t value) {
-    to[0] = (unsigned char)(value >> 24);
-    to[1] = (unsigned char)(value >> 16);
-    to[2] = (unsigned char)(value >> 8);
-    to[3] = (unsigned char)value;
-}
-
-static uint32_t get32(const unsigned char *from) {
-    return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 | from[3];
-}
-
-/* Writes the start of a frame that sends a binary of that length to the caller: {2, '', Pid}, 131, 109, length. */
-static size_t prefix(unsigned char *to, const struct caller *caller, size_t length) {
-    static const unsigned char head[] = {112, 131, 104, 3, 97, 2, 119, 0};
-    size_t at = 4;
-    memcpy(to + at, head, sizeof head);
-    at += sizeof head;
-    memcpy(to + at, caller->pid, caller->length);
-    at += caller->length;
-    to[at++] = 131;
-    to[at++] = 109;
-    put32(to + at, (uint32_t)length);
-    at += 4;
-    put32(to, (uint32_t)(at - 4 + length));
-    return at;
-}
-
 static void flush_answers(void) {
     write_all(NODE, output, ready);
     ready = 0;
@@ -125,7 +94,7 @@ static void start_work(const struct caller *caller, unsigned char *bytes, size_t
     char *arguments[16];
     arguments_of(bytes, length, arguments, 16);
     struct work *work = free_work();
-    errno = start(&work->started, arguments);
+    errno = hold.what && !sends ? start_held(&work->started, arguments) : start(&work->started, arguments);
     if (errno) fail(arguments[0]);
     work->caller = *caller;
     work->sends = sends;
@@ -158,31 +127,6 @@ static void command(const struct caller *caller, unsigned char *bytes, size_t le
         break;
     default: fprintf(stderr, "cnode: command %d\n", bytes[0]); exit(1);
     }
-}
-
-/* The length of an encoded atom, 0 if there is none. */
-static size_t atom(const unsigned char *at) {
-    switch (at[0]) {
-    case 115: case 119: return 2 + (size_t)at[1];
-    case 100: case 118: return 3 + ((size_t)at[1] << 8 | at[2]);
-    default: return 0;
-    }
-}
-
-/* Where the binary of a REG_SEND begins within the frame at `at`, with its length and sender; NULL for any other. The
- * first bytes of the frame are there, as many as a control tuple can have. */
-static unsigned char *binary_of(unsigned char *at, struct caller *caller, size_t *length) {
-    if (at[4] != 112 || at[5] != 131 || at[6] != 104 || at[7] != 4 || at[8] != 97 || at[9] != 6 || at[10] != 88)
-        return NULL;
-    unsigned char *pid = at + 10;
-    caller->length = 1 + atom(pid + 1) + 12;
-    memcpy(caller->pid, pid, caller->length);
-    unsigned char *name = pid + caller->length;
-    name += atom(name);
-    name += atom(name);
-    if (name[0] != 131 || name[1] != 109) return NULL;
-    *length = get32(name + 2);
-    return name + 6;
 }
 
 /* Takes what is whole from the start of the input; a binary to be dropped needs only its start. */
@@ -242,6 +186,7 @@ static void ended(pid_t pid, int status) {
         if (work->started.pid != pid || work->sends) continue;
         unsigned char told[5] = {'e'};
         finish(&work->started);
+        give_group(work->started.group);
         put32(told + 1, (uint32_t)status);
         answer(&work->caller, told, sizeof told);
     }
@@ -280,7 +225,8 @@ static void wait_for_work(const sigset_t *open) {
         }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1) hold_by(argc - 1, argv + 1);
     /* The end of a program interrupts ppoll, and nothing else. */
     struct sigaction action = {.sa_handler = child_ended};
     sigset_t blocked, open;

@@ -1,30 +1,18 @@
-/* spawn PROGRAM COUNT AT_ONCE: starts the program COUNT times with two pipes and waits for each end, AT_ONCE of them
- * running at a time, and does nothing else. Prints `p50=MICROSECONDS p99=MICROSECONDS` of a start with its end where
- * AT_ONCE is 1, else `rate=PER_SECOND`. */
-#include "start.h"
+/* spawn PROGRAM COUNT AT_ONCE [HELD...]: starts the program COUNT times with two pipes and waits for each end, AT_ONCE
+ * of them running at a time, and does nothing else. Prints `p50=MICROSECONDS p99=MICROSECONDS` of a start with its end
+ * where AT_ONCE is 1, else `rate=PER_SECOND`. With the arguments of held.h each is held as a worker of erluv is. */
+#include "held.h"
+#include "timing.h"
 
 #include <sys/wait.h>
-#include <time.h>
 
 #define MOST 256
 
 static struct started running[MOST];
 
-/* Microseconds. */
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void begin(struct started *place, char *program) {
     char *arguments[] = {program, NULL};
-    errno = start(place, arguments);
+    errno = hold.what ? start_held(place, arguments) : start(place, arguments);
     if (errno) fail(program);
 }
 
@@ -40,6 +28,7 @@ static struct started *end_one(void) {
     struct started *place = running;
     while (place->pid != pid) place++;
     finish(place);
+    give_group(place->group);
     return place;
 }
 
@@ -69,11 +58,12 @@ static void at_once(char *program, int count, int most) {
 }
 
 int main(int argc, char **argv) {
-    int count = argc == 4 ? atoi(argv[2]) : 0, most = argc == 4 ? atoi(argv[3]) : 0;
+    int count = argc >= 4 ? atoi(argv[2]) : 0, most = argc >= 4 ? atoi(argv[3]) : 0;
     if (count < 1 || most < 1 || most > MOST || most > count) {
-        fprintf(stderr, "usage: spawn PROGRAM COUNT AT_ONCE\n");
+        fprintf(stderr, "usage: spawn PROGRAM COUNT AT_ONCE [FILTER USER FOLDER]\n");
         return 1;
     }
+    if (argc > 4) hold_by(argc - 4, argv + 4);
     if (most == 1) one_by_one(argv[1], count);
     else at_once(argv[1], count, most);
     return 0;

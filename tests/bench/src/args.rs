@@ -21,9 +21,13 @@ pub(crate) struct Args {
     /// Only one of the modes: `one` (everything on one core) or `all` (every core)
     #[arg(long, value_name = "MODE", value_parser = ["one", "all"])]
     pub(crate) mode: Option<String>,
-    /// Only these systems, with commas between: erluv, app, port, limit
-    #[arg(long, value_name = "SYSTEM,...", value_delimiter = ',', value_parser = ["erluv", "app", "port", "limit"])]
+    /// Only these systems, with commas between: erluv, app, port, limit, held
+    #[arg(long, value_name = "SYSTEM,...", value_delimiter = ',',
+        value_parser = ["erluv", "app", "port", "limit", "held"])]
     pub(crate) systems: Vec<String>,
+    /// Only what each promise to a worker costs by itself, on one core and without nodes
+    #[arg(long)]
+    pub(crate) parts: bool,
     /// Profiles whose start is measured, with commas between; one that the daemon refuses is left out
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub(crate) profiles: Vec<String>,

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The group; left and removed when the value is dropped.
+/// The group, in which the C programs that hold theirs have groups, too; left and removed when the value is dropped.
 #[derive(Debug)]
 pub(crate) struct Group {
     before: PathBuf,
@@ -28,6 +28,11 @@ impl Group {
         let group = Self { before, own };
         join(&group.own).ok()?;
         Some(group)
+    }
+
+    /// Its folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.own
     }
 }
 

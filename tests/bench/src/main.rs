@@ -4,6 +4,8 @@
 //! A wrong byte count or a crash makes it fail (exit code 1); no figure does.
 
 mod args;
+mod costs;
+mod filter;
 mod group;
 mod json;
 mod link;

@@ -5,19 +5,26 @@ use std::process::Command;
 
 use erluv_tests::folder::Folder;
 
+use crate::filter;
+
 /// Where they are.
 #[derive(Debug)]
 pub(crate) struct Programs {
     folder: Folder,
+    /// What the C programs are told that hold theirs as erluv does: limits/held.h.
+    held: [String; 3],
 }
 
+/// Whose the programs of the C programs are, as the workers of the daemons.
+const USER: &str = "daemon";
+
 impl Programs {
-    /// Compiles everything with `cc` and `erlc`.
-    pub(crate) fn build() -> Result<Self, String> {
+    /// Compiles everything with `cc` and `erlc`. In `group` the C programs make the groups of theirs.
+    pub(crate) fn build(group: Option<&Path>) -> Result<Self, String> {
         let folder = Folder::new();
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let top = here.join("../..");
-        for name in ["spawn", "cnode", "count"] {
+        for name in ["spawn", "cnode", "count", "parts"] {
             run(cc(&folder, here, name).arg("-O2"))?;
         }
         for name in ["exit", "pause"] {
@@ -35,7 +42,16 @@ impl Programs {
         run(erlc(&modules).args(sources(&application)?))?;
         std::fs::copy(application.join("erluv.app.src"), modules.join("erluv.app"))
             .map_err(|error| format!("erluv.app: {error}"))?;
-        Ok(Self { folder })
+        let filter = folder.path().join("filter");
+        std::fs::write(&filter, filter::of_default_profile()?).map_err(|error| format!("filter: {error}"))?;
+        let group = group.map_or_else(|| "-".to_owned(), |group| group.display().to_string());
+        let held = [filter.display().to_string(), USER.to_owned(), group];
+        Ok(Self { folder, held })
+    }
+
+    /// The arguments by which the C programs hold theirs.
+    pub(crate) fn held(&self) -> &[String] {
+        &self.held
     }
 
     /// A program of limits/, by the name of its source.

@@ -81,6 +81,8 @@ impl Row {
                 let program = on.programs.path("exit");
                 on.starts(&on.programs.text("exit"), &program.display().to_string(), on.plan.statics)?
             }
+            // How programs are held makes no difference to what they do afterwards.
+            (_, Kind::Held | Kind::BareHeld) => Vec::new(),
             (Self::Stdout, _) => on.own(on.stdout()?),
             (Self::Stdin, _) => on.own(on.stdin()?),
             (Self::Echo, _) => on.echo()?,
@@ -124,7 +126,7 @@ impl On<'_> {
         self.system.work(work, &arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>())
     }
 
-    /// One at a time, then 32 callers with the processor time of all halves; of the limit also without a node.
+    /// One at a time, then 32 callers with the processor time of all halves; of the limits also without a node.
     fn starts(&self, program: &str, path: &str, (one, many): (usize, usize)) -> Result<Figures, String> {
         let mut values = self.work("one", &[program, &one.to_string(), "[]"])?;
         let before = self.system.cpu();
@@ -138,11 +140,14 @@ impl On<'_> {
         }
         values.push(("all together.cpu".to_owned(), all));
         let mut figures = self.own(values);
-        if self.system.kind == Kind::Limit {
-            for (count, at_once) in [(one, 1), (many, 32)] {
-                let bare = bare_starts(self.programs, path, count, at_once)?;
-                figures.extend(bare.into_iter().map(|(name, value)| (Kind::Bare, name, value)));
-            }
+        let (bare, held) = match self.system.kind {
+            Kind::Limit => (Kind::Bare, [].as_slice()),
+            Kind::Held => (Kind::BareHeld, self.programs.held()),
+            _ => return Ok(figures),
+        };
+        for (count, at_once) in [(one, 1), (many, 32)] {
+            let values = bare_starts(self.programs, path, (count, at_once), held)?;
+            figures.extend(values.into_iter().map(|(name, value)| (bare, name, value)));
         }
         Ok(figures)
     }
@@ -280,10 +285,15 @@ impl On<'_> {
     }
 }
 
-/// What posix_spawn alone takes: the output of limits/spawn.c.
-fn bare_starts(programs: &Programs, path: &str, count: usize, at_once: usize) -> Result<Values, String> {
+/// What a start alone takes: the output of limits/spawn.c.
+fn bare_starts(
+    programs: &Programs,
+    path: &str,
+    (count, at_once): (usize, usize),
+    held: &[String],
+) -> Result<Values, String> {
     let mut command = Command::new(programs.path("spawn"));
-    let output = command.arg(path).args([count.to_string(), at_once.to_string()]).output();
+    let output = command.arg(path).args([count.to_string(), at_once.to_string()]).args(held).output();
     let output = output.map_err(|error| format!("spawn: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let pair = |pair: &str| {

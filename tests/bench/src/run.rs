@@ -1,5 +1,6 @@
 //! The run: modes, rounds, rows and systems, in turns.
 
+use std::process::Command;
 use std::time::Instant;
 
 use erluv_tests::otp::Otp;
@@ -22,13 +23,17 @@ pub(crate) fn run(args: &Args) -> Result<usize, String> {
         return Err("run it as root: the daemon is measured as it runs on a host, with users of its own".to_owned());
     }
     raise_limit();
-    let _group = Group::enter();
-    let mut run = Run::new(args)?;
+    let group = Group::enter();
+    let programs = Programs::build(group.as_ref().map(Group::path))?;
+    if args.parts {
+        return parts(&programs, args.short).map(|()| 0);
+    }
+    let mut run = Run::new(args, programs)?;
     let machine = Machine::look(Otp::V25.number());
     let wanted = |mode: &Mode| args.mode.as_ref().is_none_or(|wanted| wanted == mode.name());
     let outcome = [Mode::One, Mode::All].into_iter().filter(wanted).try_for_each(|mode| run.mode(mode));
     // Also of a run that could not go on: what was measured until then.
-    say(&table::table(&machine, &run.plan, &run.results));
+    say(&table::table(&machine, &run.plan, &run.results, group.is_some()));
     let write = |file: &std::path::Path, text: String| {
         std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
     };
@@ -39,6 +44,20 @@ pub(crate) fn run(args: &Args) -> Result<usize, String> {
         write(file, svg::picture(&machine, &run.results))?;
     }
     outcome.map(|()| run.failures)
+}
+
+/// What each promise to a worker costs by itself: limits/parts.c, which prints a table of its own.
+fn parts(programs: &Programs, short: bool) -> Result<(), String> {
+    machine::pin(first(&machine::cores()?))?;
+    let mut command = Command::new(programs.path("parts"));
+    command.arg(programs.path("exit")).arg(if short { "400" } else { "6000" }).args(programs.held());
+    let status = command.status().map_err(|error| format!("parts: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("parts: {status}")) }
+}
+
+/// The first of some cores.
+fn first(cores: &str) -> &str {
+    cores.split([',', '-']).next().unwrap_or("0")
 }
 
 /// Ten thousand ports have as many descriptors in their VM: as many as this system gives.
@@ -77,7 +96,7 @@ bind = ["/var/tmp"]
 "#;
 
 impl Run {
-    fn new(args: &Args) -> Result<Self, String> {
+    fn new(args: &Args, programs: Programs) -> Result<Self, String> {
         let mut plan = if args.short { Plan::short() } else { Plan::full() };
         plan.rounds = args.rounds.unwrap_or(plan.rounds).max(1);
         if !args.profiles.is_empty() {
@@ -99,7 +118,7 @@ impl Run {
             rows,
             kinds: Kind::STARTED.into_iter().filter(kind).collect(),
             setup: Setup { config, erl: args.erl.clone() },
-            programs: Programs::build()?,
+            programs,
             cores: machine::cores()?,
             results: Results::default(),
             failures: 0,
@@ -109,7 +128,7 @@ impl Run {
 
     fn mode(&mut self, mode: Mode) -> Result<(), String> {
         machine::pin(match mode {
-            Mode::One => self.cores.split([',', '-']).next().unwrap_or("0"),
+            Mode::One => first(&self.cores),
             Mode::All => &self.cores,
         })?;
         for round in 0..self.plan.rounds {

@@ -23,16 +23,22 @@ pub(crate) enum Kind {
     Port,
     /// The C program behind a node.
     Limit,
+    /// The same, which holds its programs as erluv's default profile does.
+    Held,
     /// A C program without a node, or the C program behind a node without a worker: the least of all. Measured together
     /// with [`Self::Limit`].
     Bare,
+    /// A C program without a node that holds its programs. Measured together with [`Self::Held`].
+    BareHeld,
 }
 
 impl Kind {
     /// Those that are started.
-    pub(crate) const STARTED: [Self; 4] = [Self::Erluv, Self::App, Self::Port, Self::Limit];
-    /// All, as the table has them from left to right.
-    pub(crate) const ALL: [Self; 5] = [Self::Erluv, Self::App, Self::Port, Self::Limit, Self::Bare];
+    pub(crate) const STARTED: [Self; 5] = [Self::Erluv, Self::App, Self::Port, Self::Limit, Self::Held];
+    /// As the table has them from left to right.
+    pub(crate) const COMPARED: [Self; 5] = [Self::Erluv, Self::App, Self::Port, Self::Limit, Self::Bare];
+    /// As the table of whose cost a start is has them.
+    pub(crate) const COST: [Self; 5] = [Self::Erluv, Self::Held, Self::BareHeld, Self::Limit, Self::Bare];
 
     /// Its name on the command line and in JSON.
     pub(crate) fn name(self) -> &'static str {
@@ -41,7 +47,9 @@ impl Kind {
             Self::App => "app",
             Self::Port => "port",
             Self::Limit => "limit",
+            Self::Held => "held",
             Self::Bare => "bare",
+            Self::BareHeld => "bare-held",
         }
     }
 
@@ -52,7 +60,9 @@ impl Kind {
             Self::App => "erluv by OTP",
             Self::Port => "open_port",
             Self::Limit => "C-node",
+            Self::Held => "C-node, held",
             Self::Bare => "bare C",
+            Self::BareHeld => "bare C, held",
         }
     }
 }
@@ -100,14 +110,8 @@ impl System {
                 "app".to_owned()
             }
             Kind::Port => "port".to_owned(),
-            Kind::Limit | Kind::Bare => {
-                let name = "limit_1@127.0.0.1";
-                let stream = link::connect(&system.node, name)?;
-                let c_node = Command::new(programs.path("cnode")).stdin(Stdio::from(OwnedFd::from(stream))).spawn();
-                system.c_node = Some(c_node.map_err(|error| format!("cnode: {error}"))?);
-                system.node.wait_eval("nodes(hidden)", &format!("['{name}']"));
-                format!("{{limit, '{name}'}}")
-            }
+            Kind::Limit | Kind::Bare => system.start_c_node(programs, &[])?,
+            Kind::Held | Kind::BareHeld => system.start_c_node(programs, programs.held())?,
         };
         // Once: with ten thousand workers it takes long to find a process among all.
         system.processes = system.find_processes();
@@ -121,6 +125,16 @@ impl System {
         let name = daemon.name().to_owned();
         self.daemon = Some(daemon);
         Ok(name)
+    }
+
+    fn start_c_node(&mut self, programs: &Programs, arguments: &[String]) -> Result<String, String> {
+        let name = "limit_1@127.0.0.1";
+        let stream = link::connect(&self.node, name)?;
+        let mut command = Command::new(programs.path("cnode"));
+        let c_node = command.args(arguments).stdin(Stdio::from(OwnedFd::from(stream))).spawn();
+        self.c_node = Some(c_node.map_err(|error| format!("cnode: {error}"))?);
+        self.node.wait_eval("nodes(hidden)", &format!("['{name}']"));
+        Ok(format!("{{limit, '{name}'}}"))
     }
 
     fn find_processes(&self) -> Vec<(&'static str, i32)> {

@@ -1,5 +1,6 @@
 //! The table, in Markdown, so that RESULTS.md can keep it as it is.
 
+use crate::costs;
 use crate::machine::Machine;
 use crate::metrics::{Aim, Better, With};
 use crate::plan::Plan;
@@ -7,7 +8,8 @@ use crate::results::{Line, Mode, Results};
 use crate::system::Kind;
 
 /// The whole of it: the machine, the table and what has to be known to read it.
-pub(crate) fn table(machine: &Machine, plan: &Plan, results: &Results) -> String {
+/// `groups` is whether the C programs that hold theirs had control groups for them.
+pub(crate) fn table(machine: &Machine, plan: &Plan, results: &Results, groups: bool) -> String {
     let mut text = format!(
         "\n{}, revision {}: {}, {} cores, Linux {}, OTP {}, load {} before; medians of {} rounds\n\n",
         machine.date,
@@ -19,7 +21,7 @@ pub(crate) fn table(machine: &Machine, plan: &Plan, results: &Results) -> String
         machine.load,
         plan.rounds
     );
-    let titles = Kind::ALL.map(Kind::title).join(" | ");
+    let titles = Kind::COMPARED.map(Kind::title).join(" | ");
     text.push_str(&format!("| work | cores | {titles} | to open_port | to C-node | aim |\n"));
     text.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
     // The same figure in both modes, one below the other.
@@ -36,6 +38,7 @@ pub(crate) fn table(machine: &Machine, plan: &Plan, results: &Results) -> String
         }
     }
     text.push_str(NOTES);
+    text.push_str(&costs::table(results, groups));
     text
 }
 
@@ -48,21 +51,26 @@ C-node shows what can.
 ";
 
 fn row_of(results: &Results, line: &Line) -> String {
-    let cells = Kind::ALL.map(|kind| cell(line, kind)).join(" | ");
-    let ratio = |kind| results.ratio(line, kind).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+    let cells = Kind::COMPARED.map(|kind| cell(line, kind)).join(" | ");
     format!(
         "| {}: {}, {} | {} | {cells} | {} | {} | {} |\n",
         line.work,
         line.metric.title,
         line.metric.unit,
         line.mode.name(),
-        ratio(Kind::Port),
-        ratio(Kind::Limit),
+        ratio(results.ratio(line, Kind::Port)),
+        ratio(results.ratio(line, Kind::Limit)),
         aims(results, line)
     )
 }
 
-fn cell(line: &Line, kind: Kind) -> String {
+/// A ratio, where both figures are there.
+pub(crate) fn ratio(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
+}
+
+/// A system's figure with its spread.
+pub(crate) fn cell(line: &Line, kind: Kind) -> String {
     let Some(median) = line.median(kind) else { return "-".to_owned() };
     match line.spread(kind) {
         Some(spread) => format!("{} ±{:.0}%", number(median), spread * 100.0),

@@ -1,0 +1,85 @@
+//! The table of whose cost a start is: erluv beside the C programs that hold theirs as its default profile does, and
+//! beside the same C programs that hold nothing.
+
+use crate::results::{Line, Results};
+use crate::system::Kind;
+use crate::table::{cell, ratio};
+
+/// Nothing where no such program was measured.
+pub(crate) fn table(results: &Results, groups: bool) -> String {
+    let wanted =
+        |line: &&Line| line.median(Kind::Held).is_some() && matches!(line.name.as_str(), "p50" | "p99" | "rate");
+    let rows = results.lines.iter().filter(wanted).map(row_of).collect::<String>();
+    if rows.is_empty() {
+        return rows;
+    }
+    let titles = Kind::COST.map(Kind::title).join(" | ");
+    let without = if groups { "" } else { WITHOUT_GROUPS };
+    format!(
+        "\nWhose cost a start is:\n\n\
+         | work | cores | {titles} | erluv to held | held to C-node | held to bare, without nodes |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n{rows}{NOTES}{without}"
+    )
+}
+
+const NOTES: &str = "
+\"held\" are the C programs that start theirs as erluv's default profile holds a worker: in a session and a control group
+of its own, with a worker's user, groups, limits and capabilities, a session keyring and the filter of system calls. They
+have no policy, no log, no second process. \"held to\" is what the promises cost whoever makes them, \"erluv to held\" what
+erluv costs beside that.
+";
+
+const WITHOUT_GROUPS: &str = "
+Here they go WITHOUT control groups: no group of a cgroup2 tree is to be had.
+";
+
+fn row_of(line: &Line) -> String {
+    let cells = Kind::COST.map(|kind| cell(line, kind)).join(" | ");
+    let of = |one, other| ratio(line.median(one).zip(line.median(other)).map(|(one, other)| one / other));
+    format!(
+        "| {}: {}, {} | {} | {cells} | {} | {} | {} |\n",
+        line.work,
+        line.metric.title,
+        line.metric.unit,
+        line.mode.name(),
+        of(Kind::Erluv, Kind::Held),
+        of(Kind::Held, Kind::Limit),
+        of(Kind::BareHeld, Kind::Bare)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Mode;
+
+    fn results() -> Results {
+        let mut results = Results::default();
+        let all = [(Kind::Erluv, 300.0), (Kind::Held, 240.0), (Kind::Limit, 160.0), (Kind::BareHeld, 150.0)];
+        for (kind, value) in all {
+            results.add(Mode::One, ("static", "start"), "p50", kind, value);
+            results.add(Mode::One, ("static", "start"), "helper.cpu", kind, value);
+        }
+        results
+    }
+
+    #[test]
+    fn whose_cost_it_is_stands_in_ratios_of_what_was_measured() {
+        let text = table(&results(), true);
+        let rows = text.lines().filter(|line| line.starts_with("| start")).collect::<Vec<_>>();
+        assert_eq!(rows, ["| start: p50, µs | one | 300 | 240 | 150 | 160 | - | 1.25 | 1.50 | - |"]);
+        assert!(!text.contains("WITHOUT"));
+    }
+
+    #[test]
+    fn that_there_are_no_control_groups_is_said() {
+        assert!(table(&results(), false).ends_with(WITHOUT_GROUPS));
+    }
+
+    #[test]
+    fn without_the_programs_that_hold_there_is_no_table() {
+        let mut results = Results::default();
+        results.add(Mode::One, ("static", "start"), "p50", Kind::Limit, 1.0);
+        assert_eq!(table(&results, true), "");
+    }
+}
