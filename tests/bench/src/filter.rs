@@ -8,6 +8,8 @@
 mod bpf;
 #[path = "../../../erluv-main/src/sandbox/calls.rs"]
 mod calls;
+#[path = "../../../erluv-main/src/sandbox/pass.rs"]
+mod pass;
 
 /// As in erluv-main: the lists of refused calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
