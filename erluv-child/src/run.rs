@@ -25,6 +25,9 @@ const PEER: Token = Token(1);
 /// then would only go cold, and the socket has enough to send.
 const GATHER: usize = 64 * 1024;
 
+/// Bytes of answers that wait until streams have been read.
+const SHORT: usize = 4096;
+
 /// Pieces read from the node, and rounds of output, in one turn: between turns everybody else has theirs.
 const ROUNDS: usize = 8;
 
@@ -290,7 +293,10 @@ impl Child {
                 frame_came(frame, manager, &mut outlet(out, &mut self.control, &self.poll, now));
             })?;
         }
-        peer.flush(now)?;
+        // The end of a worker that has written nothing goes out with the answer to its start.
+        if peer.out.len() > SHORT || !manager.has_output() {
+            peer.flush(now)?;
+        }
         for _ in 0..ROUNDS {
             if !manager.has_output() || peer.is_blocked() {
                 break;

@@ -127,6 +127,20 @@ impl Manager {
             let streams = worker.streams_open();
             self.answer_drained(exited.worker, outlet);
             self.event(exited.worker, Event::Ended { streams }, outlet);
+            if streams {
+                self.read_rest(exited.worker, outlet);
+            }
+        }
+    }
+
+    /// What a worker has written is there when its end is told: read, with the end of its streams, before the poller says
+    /// so, which would take another turn, and another packet to the node.
+    fn read_rest(&mut self, id: WorkerId, outlet: &mut Outlet<'_>) {
+        for which in [Which::Stdout, Which::Stderr] {
+            if let Some(output) = self.workers.get_mut(&id).and_then(|worker| worker.output(which)) {
+                output.look();
+                self.schedule(id, which, outlet);
+            }
         }
     }
 

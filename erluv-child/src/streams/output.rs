@@ -88,6 +88,11 @@ impl Output {
         self.closing |= closing;
     }
 
+    /// There may be something to read, and if not a read will find out.
+    pub(crate) fn look(&mut self) {
+        self.readable |= self.has_credit();
+    }
+
     /// Whether the poller has announced bytes that are not read yet, or some that were read wait.
     pub(crate) fn waits(&self) -> bool {
         self.readable || self.held.as_ref().is_some_and(|held| !held.is_empty())
