@@ -253,8 +253,8 @@ impl Hierarchy {
     /// within it.
     pub(super) fn remove(&mut self, node: NodeIndex, worker: WorkerId) -> Removal {
         let Ok(group) = self.group(worker) else { return Removal::Removed };
-        match self.events(node, group) {
-            Ok((events, _)) if procfs::is_populated(&events) => return Removal::Busy,
+        match self.look_into(node, group) {
+            Ok((true, _)) => return Removal::Busy,
             Ok((_, file)) if self.names.may_keep(node, worker) => {
                 self.names.keep(node, worker);
                 self.keep_open(node, group, file);
@@ -322,14 +322,13 @@ impl Hierarchy {
         self.own.close();
     }
 
-    /// Whether something lives in a group, or in one within it, for [`procfs::is_populated`]; and the file that says so,
-    /// where it was opened for this.
-    fn events(&self, node: NodeIndex, group: Group) -> io::Result<(String, Option<OwnedFd>)> {
+    /// Whether something lives in a group, or in one within it; and the file that says so, where it was opened for this.
+    fn look_into(&self, node: NodeIndex, group: Group) -> io::Result<(bool, Option<OwnedFd>)> {
         if let Some(file) = self.opened.events(group) {
-            return Ok((read_events(file)?, None));
+            return Ok((is_populated(file)?, None));
         }
         let file = self.open_file(node, group, EVENTS, OFlags::RDONLY)?;
-        Ok((read_events(&file)?, Some(file)))
+        Ok((is_populated(&file)?, Some(file)))
     }
 
     /// A group waits for its next worker, and its `cgroup.events` may have been opened. Without descriptors for it,
@@ -363,12 +362,12 @@ impl Hierarchy {
     }
 }
 
-/// All of a `cgroup.events`, whatever was read of it before.
-fn read_events(file: &OwnedFd) -> io::Result<String> {
+/// By its `cgroup.events`, whatever was read of that before.
+fn is_populated(file: &OwnedFd) -> io::Result<bool> {
     // More than twice what the file has, which one read brings whole.
     let mut events = [0; 64];
     let length = rustix::io::pread(file, &mut events, 0)?;
-    Ok(String::from_utf8_lossy(events.get(..length).unwrap_or_default()).into_owned())
+    Ok(procfs::is_populated(&String::from_utf8_lossy(events.get(..length).unwrap_or_default())))
 }
 
 /// Of a group's folder, in that of its node.
