@@ -22,6 +22,9 @@ const LONGEST_NODE: usize = 96;
 const LONGEST_WHAT: usize = 160;
 const LONGEST_COMMAND: usize = 320;
 
+/// Most lines are shorter.
+const USUAL: usize = 256;
+
 /// What stands at the end of a value that was longer.
 const CUT: &str = "...";
 
@@ -38,7 +41,7 @@ pub(crate) struct Asked {
 impl Asked {
     /// From a request of the child of this node.
     pub(crate) fn of(node: &str, launch: &Launch) -> Self {
-        let mut who = Line::default();
+        let mut who = Line::new();
         who.field("node", &Value::of(node.as_bytes(), LONGEST_NODE));
         who.field("asker", &Value::of(launch.asker.as_bytes(), LONGEST));
         let command = match &launch.program {
@@ -69,7 +72,7 @@ impl Asked {
 
     /// The worker that came of it.
     pub(crate) fn worker(self, worker: WorkerId, order: &Order) -> Subject {
-        let mut about = Line::default();
+        let mut about = Line::new();
         about.text(&self.who);
         about.number("worker", worker);
         if let Some(identity) = &order.identity {
@@ -169,7 +172,7 @@ impl std::fmt::Display for Seconds {
 }
 
 /// A line in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line {
     text: String,
     /// Keys of values that were cut.
@@ -178,7 +181,13 @@ struct Line {
 
 impl Line {
     fn begin(event: &str) -> Self {
-        Self { text: format!("audit event={event}"), cut: Vec::new() }
+        let mut line = Self::new();
+        line.number("audit event", event);
+        line
+    }
+
+    fn new() -> Self {
+        Self { text: String::with_capacity(USUAL), cut: Vec::new() }
     }
 
     /// Fields that are made already.
@@ -188,7 +197,10 @@ impl Line {
     }
 
     fn field(&mut self, key: &'static str, value: &Value) {
-        self.number(key, &value.text);
+        self.separate();
+        for piece in [key, "=", &value.text] {
+            self.text.push_str(piece);
+        }
         if value.cut {
             self.cut.push(key);
         }
@@ -260,6 +272,12 @@ impl Value {
 
     fn push(&mut self, bytes: &[u8], longest: usize, in_list: bool) {
         let room = longest.saturating_sub(CUT.len());
+        let fits = self.text.len().saturating_add(bytes.len()) <= room;
+        if fits && bytes.iter().all(|byte| byte.is_ascii() && is_plain(char::from(*byte), in_list)) {
+            // Nearly every value.
+            self.text.push_str(&String::from_utf8_lossy(bytes));
+            return;
+        }
         for chunk in bytes.utf8_chunks() {
             let valid = chunk.valid().chars().map(|character| escaped(character, in_list));
             let invalid = chunk.invalid().iter().map(|byte| Piece::Escape(format!("\\x{byte:02x}")));
@@ -287,10 +305,14 @@ enum Piece {
     Escape(String),
 }
 
-fn escaped(character: char, in_list: bool) -> Piece {
+fn is_plain(character: char, in_list: bool) -> bool {
     let special = matches!(character, '"' | '\\' | '=') || (in_list && character == ',');
+    (character.is_ascii_graphic() || character.is_alphanumeric()) && !special
+}
+
+fn escaped(character: char, in_list: bool) -> Piece {
     match character {
-        _ if (character.is_ascii_graphic() || character.is_alphanumeric()) && !special => Piece::Plain(character),
+        _ if is_plain(character, in_list) => Piece::Plain(character),
         _ if character.is_ascii() => Piece::Escape(format!("\\x{:02x}", u32::from(character))),
         _ => Piece::Escape(format!("\\u{{{:x}}}", u32::from(character))),
     }

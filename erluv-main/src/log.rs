@@ -31,11 +31,14 @@ struct Sink {
     syslog: Option<Mutex<Logger<Socket, Formatter3164>>>,
     /// Whoever reads stderr writes name and process id in front of each line: systemd's journal.
     journal: bool,
+    /// What is in front of a line otherwise.
+    front: String,
 }
 
 /// Begins the log: to stderr for who stays in the foreground, else to the syslogd of this machine, facility daemon;
 /// `verbose` is the number of `-v`, `journal` whether stderr is systemd's journal (systemd.exec(5)). Nothing fails for
-/// want of a syslogd: it is looked for again with each line.
+/// want of a syslogd: it is looked for again with each line. To be called by the daemon, once it is one: each line
+/// has the number of the process that calls this.
 ///
 /// # Errors
 /// The second time.
@@ -46,7 +49,8 @@ pub(crate) fn init(foreground: bool, verbose: u8, journal: bool) -> io::Result<(
         _ => LevelFilter::Trace,
     };
     let syslog = (!foreground).then(|| Mutex::new(Logger::new(Socket::default(), formatter())));
-    ::log::set_boxed_logger(Box::new(Sink { level, syslog, journal })).map_err(io::Error::other)?;
+    let front = format!("{IDENT}[{}]: ", std::process::id());
+    ::log::set_boxed_logger(Box::new(Sink { level, syslog, journal, front })).map_err(io::Error::other)?;
     ::log::set_max_level(level);
     Ok(())
 }
@@ -116,7 +120,7 @@ impl Log for Sink {
             None => {
                 let line = match self.journal {
                     true => format!("{text}\n"),
-                    false => format!("{IDENT}[{}]: {text}\n", std::process::id()),
+                    false => [self.front.as_str(), &text, "\n"].concat(),
                 };
                 // There is nowhere to say that stderr is gone.
                 let _ = io::stderr().lock().write_all(line.as_bytes());
@@ -138,8 +142,6 @@ impl Log for Sink {
 
 /// Sends one line; what could not be sent before it is counted in it.
 fn send(logger: &mut Logger<Socket, Formatter3164>, level: Level, text: &str) {
-    // It changes when main becomes a daemon.
-    logger.formatter.pid = std::process::id();
     let text = match logger.backend.lost() {
         0 => text.to_owned(),
         lost => format!("{text} [{lost} lines before this one were lost]"),

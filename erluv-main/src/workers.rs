@@ -249,6 +249,14 @@ impl Workers {
     }
 
     fn fork(&mut self, order: &Order, worker: WorkerId) -> Result<launch::Forked, launch::Unlaunched> {
+        match self.fork_once(order, worker) {
+            // What clone3(2) says of a control group that is gone.
+            Err((Step::Fork, libc::ENOENT | libc::ENODEV)) if self.trees.reopen() => self.fork_once(order, worker),
+            forked => forked,
+        }
+    }
+
+    fn fork_once(&mut self, order: &Order, worker: WorkerId) -> Result<launch::Forked, launch::Unlaunched> {
         let errno = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO);
         let null = self.null.as_ref().map_err(|error| (Step::Descriptors, errno(error)))?;
         let closed = order.identity.as_ref().is_some_and(|identity| identity.uid != 0);

@@ -5,14 +5,22 @@
 //! signal(7): of several ends between two reads one is named, so a look at all children stays needed, but not for each.
 
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use nix::libc::signalfd_siginfo;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::tokens;
+
+/// What is read of one signal.
+const ABOUT: usize = size_of::<signalfd_siginfo>();
+
+/// At most one is pending for the process, and one for its thread: all of them fit, and one read brings them.
+const MOST_PENDING: usize = 4;
 
 /// What SIGCHLD is read from. It is blocked for as long as main lives; what main executes has an empty mask.
 #[derive(Debug)]
@@ -37,10 +45,22 @@ impl Ended {
     /// been stopped. Whatever becomes of them, all is read here: while a signal is pending, others of its number are
     /// thrown away, and the poller tells of none of those.
     pub(super) fn named(&self) -> Vec<i32> {
+        let (mut named, mut abouts) = (Vec::new(), [0; ABOUT.saturating_mul(MOST_PENDING)]);
         // An error leaves it to the look at all children.
-        let next = || self.0.read_signal().ok().flatten();
-        std::iter::from_fn(next).filter_map(|about| i32::try_from(about.ssi_pid).ok()).collect()
+        while let Ok(length) = rustix::io::read(&self.0, &mut abouts) {
+            named.extend(abouts.get(..length).unwrap_or_default().chunks_exact(ABOUT).filter_map(sender));
+            if length < abouts.len() {
+                break;
+            }
+        }
+        named
     }
+}
+
+/// Whose end a signal is about.
+fn sender(about: &[u8]) -> Option<i32> {
+    let number = about.get(offset_of!(signalfd_siginfo, ssi_pid)..)?.first_chunk()?;
+    i32::try_from(u32::from_ne_bytes(*number)).ok()
 }
 
 #[cfg(test)]

@@ -11,6 +11,10 @@ const CUT: &str = "...";
 /// The text as UTF-8 of at most 1 KiB: control characters and bytes that are no UTF-8 become `\x1b`, characters that
 /// turn the direction of writing or break the line `\u{202e}`. A text that is clean comes back as it was.
 pub(crate) fn clean(text: &[u8]) -> String {
+    if text.len() <= LONGEST && text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        // Nearly every line of main's own.
+        return String::from_utf8_lossy(text).into_owned();
+    }
     let mut clean = String::new();
     // How far the text still has room for the mark that it was cut.
     let mut safe = 0;

@@ -280,13 +280,13 @@ impl Ceilings {
         // As they are counted: without privileges by no name.
         let by_user = of(&running.by_user, user.identity.as_ref().map_or("", |identity| &identity.name));
         let by_profile = of(&running.by_profile, profile);
-        let whose = [
-            ("max", running.all, self.all, String::new()),
-            ("max_per_user", by_user, self.each_user, format!(" of user {}", user.name)),
-            ("max_per_profile", by_profile, self.each_profile, format!(" of profile {profile}")),
+        let ceilings = [
+            ("max", running.all, self.all, "", ""),
+            ("max_per_user", by_user, self.each_user, " of user ", user.name.as_str()),
+            ("max_per_profile", by_profile, self.each_profile, " of profile ", profile),
         ];
-        if let Some((rule, run, may, whose)) = whose.into_iter().find(|(_, run, may, _)| run >= may) {
-            return Err(refused(rule, format!("{run} workers{whose} run, {may} may").as_bytes()));
+        if let Some((rule, run, may, of, whose)) = ceilings.into_iter().find(|(_, run, may, ..)| run >= may) {
+            return Err(refused(rule, format!("{run} workers{of}{whose} run, {may} may").as_bytes()));
         }
         let Some(starts) = self.starts else { return Ok(None) };
         let left = starts.take(now);

@@ -119,7 +119,8 @@ fn forbid_cores() -> io::Result<()> {
     cvt(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) }).map(|_| ())
 }
 
-/// A worker that lives costs main none; while it is launched, up to thirteen.
+/// A worker that lives costs main none, but for a few whose control groups stay open; while it is launched, up to
+/// thirteen.
 fn raise_descriptors() -> io::Result<(u64, u64)> {
     let before = read_limit(libc::RLIMIT_NOFILE)?;
     let raised = libc::rlimit { rlim_cur: before.rlim_max, rlim_max: before.rlim_max };

@@ -13,6 +13,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use erluv_proto::ids::WorkerId;
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat};
@@ -22,6 +23,7 @@ use super::Removal;
 use super::base::{self, Base};
 use super::limits::Setting;
 use super::names::{Group, Names};
+use super::opened::Opened;
 use super::own::{KILL, MODE, Own, kill_all, make_folder, open_folder, remove_leftovers, remove_tree};
 use super::procfs;
 use crate::order::NodeIndex;
@@ -67,6 +69,7 @@ pub(super) struct Hierarchy {
     /// The folder of each, open: the way to a worker's group from there is short.
     nodes: BTreeMap<NodeIndex, OwnedFd>,
     names: Names,
+    opened: Opened,
     /// Groups of workers that were removed since [`Hierarchy::flush`].
     removed: u32,
     /// Controllers that the workers' groups have, or why not.
@@ -91,6 +94,7 @@ impl Hierarchy {
                 own,
                 nodes: BTreeMap::new(),
                 names: Names::default(),
+                opened: Opened::default(),
                 removed: 0,
                 controllers: BTreeMap::new(),
             }),
@@ -133,6 +137,7 @@ impl Hierarchy {
 
     /// What cannot be removed is left to the end of main.
     fn give_up_spares(&mut self) {
+        self.opened.close_all();
         for (node, group) in self.names.give_up() {
             let _ = self.node_folder(node).map(|folder| unlinkat(folder, name(group), AtFlags::REMOVEDIR));
         }
@@ -169,11 +174,15 @@ impl Hierarchy {
 
     /// A group for a worker; where it is `closed` to the worker's user and nothing is counted in it, perhaps that of
     /// one before it.
-    pub(super) fn make(&mut self, node: NodeIndex, worker: WorkerId, closed: bool) -> io::Result<OwnedFd> {
+    pub(super) fn make(&mut self, node: NodeIndex, worker: WorkerId, closed: bool) -> io::Result<Rc<OwnedFd>> {
+        self.opened.count_start();
         let plain = closed && !self.controllers.values().any(Result::is_ok);
         if plain && let Some(group) = self.names.reuse(node, worker) {
+            if let Some(folder) = self.opened.take(group) {
+                return Ok(folder);
+            }
             match self.open_group(node, group) {
-                Ok(folder) => return Ok(folder),
+                Ok(folder) => return Ok(Rc::new(folder)),
                 // Somebody has removed it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
@@ -183,7 +192,13 @@ impl Hierarchy {
             }
         }
         let group = self.names.add(worker, plain);
-        self.make_group(node, group).inspect_err(|_| self.names.forget(worker))
+        self.make_group(node, group).map(Rc::new).inspect_err(|_| self.names.forget(worker))
+    }
+
+    /// No process could be made in a group: of those that are open, somebody may have removed some. They are closed,
+    /// and found missing by their names; whether there were any.
+    pub(super) fn reopen(&mut self) -> bool {
+        self.opened.close_all()
     }
 
     fn make_group(&self, node: NodeIndex, group: Group) -> io::Result<OwnedFd> {
@@ -199,9 +214,8 @@ impl Hierarchy {
         Ok(openat(self.node_folder(node)?, name(group), flags, Mode::empty())?)
     }
 
-    /// A file of a worker's group.
-    fn open_file(&self, node: NodeIndex, worker: WorkerId, file: &str, flags: OFlags) -> io::Result<OwnedFd> {
-        let path = format!("{}/{file}", name(self.group(worker)?));
+    fn open_file(&self, node: NodeIndex, group: Group, file: &str, flags: OFlags) -> io::Result<OwnedFd> {
+        let path = format!("{}/{file}", name(group));
         Ok(openat(self.node_folder(node)?, path, flags | OFlags::CLOEXEC, Mode::empty())?)
     }
 
@@ -220,13 +234,13 @@ impl Hierarchy {
     }
 
     pub(super) fn freeze(&self, node: NodeIndex, worker: WorkerId, freeze: bool) -> io::Result<()> {
-        let file = self.open_file(node, worker, FREEZE, OFlags::WRONLY)?;
+        let file = self.open_file(node, self.group(worker)?, FREEZE, OFlags::WRONLY)?;
         Ok(rustix::io::write(file, if freeze { b"1" } else { b"0" }).map(drop)?)
     }
 
     pub(super) fn kill(&mut self, node: NodeIndex, worker: WorkerId) -> io::Result<()> {
         self.names.spoil(worker);
-        let file = self.open_file(node, worker, KILL, OFlags::WRONLY)?;
+        let file = self.open_file(node, self.group(worker)?, KILL, OFlags::WRONLY)?;
         Ok(rustix::io::write(file, b"1").map(drop)?)
     }
 
@@ -239,10 +253,14 @@ impl Hierarchy {
     /// within it.
     pub(super) fn remove(&mut self, node: NodeIndex, worker: WorkerId) -> Removal {
         let Ok(group) = self.group(worker) else { return Removal::Removed };
-        match self.events(node, worker) {
-            Ok(events) if procfs::is_populated(&events) => return Removal::Busy,
-            Ok(_) if self.names.may_keep(node, worker) => self.names.keep(node, worker),
+        match self.look_into(node, group) {
+            Ok((true, _)) => return Removal::Busy,
+            Ok((_, file)) if self.names.may_keep(node, worker) => {
+                self.names.keep(node, worker);
+                self.keep_open(node, group, file);
+            }
             Ok(_) => {
+                self.opened.close(group);
                 self.names.retire(node, worker);
                 if self.names.has_too_many_dead() {
                     self.tidy(1);
@@ -251,7 +269,10 @@ impl Hierarchy {
             // Somebody has removed it, or no descriptor is left: to remove it needs none.
             Err(_) => match self.remove_group(node, group) {
                 Removal::Busy => return Removal::Busy,
-                Removal::Removed => self.names.forget(worker),
+                Removal::Removed => {
+                    self.opened.close(group);
+                    self.names.forget(worker);
+                }
             },
         }
         Removal::Removed
@@ -301,13 +322,23 @@ impl Hierarchy {
         self.own.close();
     }
 
-    /// Whether something lives in a worker's group, or in one within it, for [`procfs::is_populated`].
-    fn events(&self, node: NodeIndex, worker: WorkerId) -> io::Result<String> {
-        let file = self.open_file(node, worker, EVENTS, OFlags::RDONLY)?;
-        // More than twice what the file has, which one read brings whole.
-        let mut events = [0; 64];
-        let length = rustix::io::read(file, &mut events)?;
-        Ok(String::from_utf8_lossy(events.get(..length).unwrap_or_default()).into_owned())
+    /// Whether something lives in a group, or in one within it; and the file that says so, where it was opened for this.
+    fn look_into(&self, node: NodeIndex, group: Group) -> io::Result<(bool, Option<OwnedFd>)> {
+        if let Some(file) = self.opened.events(group) {
+            return Ok((is_populated(file)?, None));
+        }
+        let file = self.open_file(node, group, EVENTS, OFlags::RDONLY)?;
+        Ok((is_populated(&file)?, Some(file)))
+    }
+
+    /// A group waits for its next worker, and its `cgroup.events` may have been opened. Without descriptors for it,
+    /// that worker opens it anew.
+    fn keep_open(&mut self, node: NodeIndex, group: Group, events: Option<OwnedFd>) {
+        if let Some(events) = events.filter(|_| self.opened.has_room())
+            && let Ok(folder) = self.open_group(node, group)
+        {
+            self.opened.add(group, folder, events);
+        }
     }
 
     fn node_folder(&self, node: NodeIndex) -> io::Result<&OwnedFd> {
@@ -329,6 +360,14 @@ impl Hierarchy {
     fn worker_path(&self, node: NodeIndex, worker: WorkerId) -> io::Result<PathBuf> {
         self.group(worker).map(|group| self.group_path(node, group))
     }
+}
+
+/// By its `cgroup.events`, whatever was read of that before.
+fn is_populated(file: &OwnedFd) -> io::Result<bool> {
+    // More than twice what the file has, which one read brings whole.
+    let mut events = [0; 64];
+    let length = rustix::io::pread(file, &mut events, 0)?;
+    Ok(procfs::is_populated(&String::from_utf8_lossy(events.get(..length).unwrap_or_default())))
 }
 
 /// Of a group's folder, in that of its node.

@@ -17,6 +17,8 @@ mod limits;
 #[cfg(target_os = "linux")]
 mod names;
 #[cfg(target_os = "linux")]
+mod opened;
+#[cfg(target_os = "linux")]
 mod own;
 #[cfg(target_os = "linux")]
 mod procfs;
@@ -27,6 +29,7 @@ mod tests;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use erluv_proto::ids::WorkerId;
 
@@ -89,7 +92,7 @@ pub(crate) struct Trees {
 
 #[derive(Debug)]
 enum Kind {
-    Cgroup(Hierarchy),
+    Cgroup(Box<Hierarchy>),
     Groups(Groups),
 }
 
@@ -114,7 +117,7 @@ impl Trees {
     fn by_cgroup() -> Result<Self, TreeError> {
         let hierarchy = Hierarchy::open()?;
         let about = format!("workers are control groups below {}", hierarchy.path().display());
-        Ok(Self { kind: Kind::Cgroup(hierarchy), about })
+        Ok(Self { kind: Kind::Cgroup(Box::new(hierarchy)), about })
     }
 
     /// Which way it is, and why, for the log.
@@ -165,7 +168,7 @@ impl Trees {
         worker: WorkerId,
         profile: &Profile,
         closed: bool,
-    ) -> io::Result<Option<OwnedFd>> {
+    ) -> io::Result<Option<Rc<OwnedFd>>> {
         let settings = limits::settings(&profile.cgroup);
         let lacks = || match profile.need {
             SandboxNeed::Required => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
@@ -187,6 +190,15 @@ impl Trees {
                 Ok(Some(folder))
             }
             Kind::Groups(_) => if settings.is_empty() { Ok(()) } else { lacks() }.map(|()| None),
+        }
+    }
+
+    /// No process could be made in a tree, which somebody may have removed while it waited for its next worker: whether
+    /// [`Trees::make`] may give another one.
+    pub(crate) fn reopen(&mut self) -> bool {
+        match &mut self.kind {
+            Kind::Cgroup(hierarchy) => hierarchy.reopen(),
+            Kind::Groups(_) => false,
         }
     }
 

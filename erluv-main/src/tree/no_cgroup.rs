@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 
 use erluv_proto::ids::WorkerId;
 use thiserror::Error;
@@ -62,7 +63,11 @@ impl Hierarchy {
         match *self {}
     }
 
-    pub(super) fn make(&mut self, _: NodeIndex, _: WorkerId, _: bool) -> io::Result<OwnedFd> {
+    pub(super) fn make(&mut self, _: NodeIndex, _: WorkerId, _: bool) -> io::Result<Rc<OwnedFd>> {
+        match *self {}
+    }
+
+    pub(super) fn reopen(&mut self) -> bool {
         match *self {}
     }
 

@@ -84,6 +84,81 @@ fn groups_within_a_worker_s_group_go_with_it() {
     });
 }
 
+/// How many descriptors of control groups this main has open.
+fn open_groups(bench: &Bench) -> usize {
+    let own = folder(bench.workers.about());
+    let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    open.filter(|path| path.starts_with(own.join("n0")) && *path != own.join("n0")).count()
+}
+
+#[test]
+fn a_group_that_waits_for_its_next_worker_is_open_and_few_are() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Required);
+        let place = folder(bench.workers.about()).join("n0/w2");
+        let run = |bench: &mut Bench| {
+            let started = bench.start(order(&["/bin/true"]));
+            bench.end(started.id());
+        };
+        run(&mut bench);
+        let first = open_groups(&bench);
+        run(&mut bench);
+        assert_eq!((first, open_groups(&bench), exists(&place)), (2, 2, true));
+        let many = (0..40).map(|_| bench.start(order(&["/bin/sleep", "0.2"]))).collect::<Vec<_>>();
+        for started in many {
+            bench.end(started.id());
+        }
+        assert_eq!(open_groups(&bench), 32);
+        // Those that are not needed for it are closed in time.
+        for _ in 0..100 {
+            run(&mut bench);
+        }
+        assert_eq!(open_groups(&bench), 2);
+        bench.workers.kill_node(NODE, std::time::Instant::now());
+        assert_eq!(open_groups(&bench), 0);
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn what_lives_on_in_a_group_that_was_used_before_is_seen_and_killed() {
+    alone_as_root(|| {
+        let (mut bench, mark) = (Bench::new(UseCgroup::Required), mark(48));
+        for _ in 0..3 {
+            let started = bench.start(order(&["/bin/true"]));
+            bench.end(started.id());
+        }
+        let started = bench.start(shell(&format!("setsid -f sleep {mark}")));
+        bench.end(started.id());
+        assert_eq!(alive(&mark), []);
+        // It was killed, so it is not for the next.
+        assert_eq!(open_groups(&bench), 0);
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn a_waiting_group_that_somebody_has_removed_is_made_anew() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Required);
+        let own = folder(bench.workers.about());
+        let first = ["/bin/sleep", "0.2"];
+        let both = [bench.start(order(&first)), bench.start(order(&first))];
+        for started in both {
+            bench.end(started.id());
+        }
+        for group in ["n0/w2", "n0/w3"] {
+            fs::remove_dir(own.join(group)).unwrap();
+        }
+        let started = bench.start(order(&["/bin/sleep", "1000"]));
+        let inside = fs::read_to_string(own.join("n0/w4/cgroup.procs")).unwrap();
+        assert_eq!(inside.trim(), started.pid().to_string());
+        bench.workers.kill_node(NODE, std::time::Instant::now());
+        bench.end(started.id());
+        bench.workers.close();
+    });
+}
+
 #[test]
 fn what_a_dead_main_left_is_killed_at_the_next_start() {
     alone_as_root(|| {
