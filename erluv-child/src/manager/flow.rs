@@ -24,6 +24,9 @@ const CALLS_BEYOND_CAP: usize = 4;
 /// A stream carries much, and no other does, when so many whole pieces in a row were its own.
 const ALONE: u32 = 8;
 
+/// Places of the run queue that are kept while no stream stands in it.
+const KEPT: usize = 128;
+
 /// Calls that may wait for the same worker to read.
 pub(super) const MOST_WAITING: usize = 1024;
 
@@ -69,6 +72,9 @@ impl Manager {
             && let Some((id, which)) = self.runnable.pop_front()
         {
             self.pump_one(id, which, outlet);
+        }
+        if self.runnable.is_empty() {
+            self.runnable.shrink_to(KEPT);
         }
     }
 
