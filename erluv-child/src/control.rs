@@ -28,6 +28,10 @@ pub(crate) enum Received {
     End,
 }
 
+/// Places for waiting frames that are kept while none waits. A ring goes round all that it has: one that was long once
+/// would touch a page after the other for the few frames of later.
+const KEPT: usize = 128;
+
 /// Our end of the socketpair.
 pub(crate) struct Control {
     socket: OwnedFd,
@@ -84,6 +88,9 @@ impl Control {
     pub(crate) fn flush(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         self.send_queued()?;
         let full = !self.queue.is_empty();
+        if !full {
+            self.queue.shrink_to(KEPT);
+        }
         if full != self.watches_room {
             let interest = if full { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
             // An event that was on its way comes again.
@@ -172,9 +179,28 @@ fn check_kinds(frame: &ToChild, descriptors: &[OwnedFd]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use erluv_proto::ids::NodeName;
-    use erluv_proto::ipc::Connection;
+    use erluv_proto::ipc::{Connection, Signal};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     use super::*;
+
+    #[test]
+    fn a_queue_that_was_long_keeps_little_room_once_it_is_empty() {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let poll = mio::Poll::new().unwrap();
+        let mut control = Control::new(ours);
+        control.watch(poll.registry(), Token(0)).unwrap();
+        for number in 0..5000 {
+            control.send(&ToMain::Signal(Signal { worker: erluv_proto::ids::WorkerId(number), signal: 9 }));
+        }
+        let mut datagram = [0; 64];
+        while control.waiting() > 0 {
+            control.flush(poll.registry(), Token(0)).unwrap();
+            while rustix::io::read(&theirs, &mut datagram[..]).is_ok() {}
+        }
+        assert!(control.queue.capacity() < 2 * KEPT);
+    }
 
     #[test]
     fn s20_a_descriptor_of_another_kind_than_its_frame_says_is_refused() {

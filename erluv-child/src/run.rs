@@ -290,7 +290,7 @@ impl Child {
                 break;
             }
             peer.read(now, |frame, out| {
-                frame_came(frame, manager, &mut outlet(out, &mut self.control, &self.poll, now));
+                frame_came(frame, manager, &mut outlet(out, &mut self.control, &self.poll, now))
             })?;
         }
         // The end of a worker that has written nothing goes out with the answer to its start.
@@ -342,8 +342,9 @@ fn outlet<'o>(node: &'o mut Vec<u8>, main: &'o mut Control, poll: &'o Poll, now:
     Outlet { node, main, registry: poll.registry(), now }
 }
 
-/// One frame of the node. Whatever is wrong with it, the next one is read.
-fn frame_came(frame: Frame<'_>, manager: &mut Manager, outlet: &mut Outlet<'_>) {
+/// One frame of the node, or some of it. Whatever is wrong with it, the next one is read. Returns false for the front of
+/// a long one that has to come whole.
+fn frame_came(frame: Frame<'_>, manager: &mut Manager, outlet: &mut Outlet<'_>) -> bool {
     match frame {
         Frame::Whole(body) => match dist::parse(body) {
             Ok(message) => {
@@ -362,5 +363,13 @@ fn frame_came(frame: Frame<'_>, manager: &mut Manager, outlet: &mut Outlet<'_>) 
             ::log::warn!("frame of the node not taken: over max_frame");
             manager.not_taken(head, "too_large", outlet);
         }
+        Frame::Begun(front, length) => {
+            let open = dist::parse_open(front, length);
+            let input = open.as_ref().and_then(|open| manager.names().read_open(open));
+            return input.is_some_and(|input| manager.begin_input(&input, outlet));
+        }
+        Frame::Part(bytes) => manager.more_input(bytes, outlet),
+        Frame::Last(bytes) => manager.last_input(bytes, outlet),
     }
+    true
 }

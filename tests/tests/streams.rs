@@ -107,6 +107,42 @@ fn input_may_be_any_iodata_and_ends_while_output_goes_on() {
 }
 
 #[test]
+fn long_input_of_every_form_comes_whole_and_in_its_order() {
+    each_otp(|node, _| {
+        node.eval_ok(READ);
+        node.eval_ok("Data = binary:part(term_to_binary(lists:seq(1, 700000)), 0, 3000000)");
+        node.eval_ok("{P, M} = spawn_monitor(E, erluv, run, [[\"/bin/cat\"], [stdin, stdout]])");
+        node.eval_ok("Part = fun(From, To) -> binary:part(Data, From, To - From) end");
+        node.eval_ok("Call = fun(From, To) -> ok = gen_server:call(P, {stdin, Part(From, To)}, 30000) end");
+        // Long and short ones, calls and messages, and a list, which cannot be taken as it comes.
+        node.eval_ok("Call(0, 900000), P ! {stdin, Part(900000, 900001)}, P ! {stdin, Part(900001, 1400000)}");
+        node.eval_ok("Call(1400000, 1400100), Call(1400100, 1900000)");
+        node.eval_ok("ok = gen_server:call(P, {stdin, [Part(1900000, 2300000), Part(2300000, 2500000)]}, 30000)");
+        node.eval_ok("Call(2500000, 3000000), P ! {stdin, eof}");
+        assert_eq!(node.eval_ok("{normal, Back} = Read(P, M), Back =:= Data"), "true");
+    });
+}
+
+#[test]
+fn long_input_that_its_worker_does_not_read_is_an_error_once_it_cannot() {
+    each_otp(|node, _| {
+        node.eval_ok("Long = binary:copy(<<7>>, 900000)");
+        node.eval_ok("{P, M} = spawn_monitor(E, erluv, run, [\"exec <&-; sleep 1000\", [stdin]])");
+        node.eval_ok("(fun F() -> case gen_server:call(P, {stdin, <<1>>}) of ok -> F(); E1 -> E1 end end)()");
+        assert_eq!(node.eval_ok("gen_server:call(P, {stdin, Long})"), "{error,stdin_closed}");
+        node.eval_ok("{Q, N} = spawn_monitor(E, erluv, run, [[\"/bin/sleep\", \"1000\"], [stdin]])");
+        node.eval_ok(
+            "Self = self(), spawn(fun() -> Self ! {answer, catch gen_server:call(Q, {stdin, Long}, 30000)} end)",
+        );
+        assert_eq!(node.eval_ok("receive {answer, A} -> A after 300 -> waits end"), "waits");
+        node.eval_ok("exit(Q, kill)");
+        assert_eq!(node.eval_ok("receive {answer, B} -> B end"), "{error,stdin_closed}");
+        assert_eq!(node.eval_ok("receive {'DOWN', N, _, _, R} -> R end"), "{signaled,sigkill}");
+        assert_eq!(node.eval_ok("exit(P, kill), receive {'DOWN', M, _, _, S} -> S end"), "{signaled,sigkill}");
+    });
+}
+
+#[test]
 fn a_frame_over_the_limit_is_refused_and_the_connection_goes_on() {
     each_otp(|node, erluv| {
         node.eval_ok("{P, M} = spawn_monitor(E, erluv, run, [[\"/bin/cat\"], [stdin, stdout]])");

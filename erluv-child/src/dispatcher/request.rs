@@ -1,6 +1,6 @@
 //! Control messages -> requests.
 
-use erluv_proto::dist::{Control, Message};
+use erluv_proto::dist::{Control, Message, Open};
 use erluv_proto::etf::Term;
 use erluv_proto::ids::WorkerId;
 
@@ -95,6 +95,15 @@ pub(crate) enum Request<'a> {
     Ignore(&'static str),
 }
 
+/// Input for a worker, of which only the start has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpenInput<'a> {
+    pub(crate) to: WorkerId,
+    /// Who waits for an answer.
+    pub(crate) caller: Option<Caller<'a>>,
+    pub(crate) data: &'a [u8],
+}
+
 impl Names<'_> {
     /// Whom a pid or a registered name means. The whole pid is compared: after a restart of ours, messages to pids of
     /// the old incarnation are delivered to the new one.
@@ -160,6 +169,14 @@ impl Names<'_> {
             Control::SpawnReply | Control::UnlinkIdAck => Request::Ignore("reply that nobody asked for"),
             Control::Unknown(_) => Request::Ignore("unknown operation"),
         }
+    }
+
+    /// Reads the start of a message; `None` where it is no input for a worker.
+    pub(crate) fn read_open<'a>(&self, open: &Open<'a>) -> Option<OpenInput<'a>> {
+        let Control::Send { to, .. } = open.control else { return None };
+        let Target::Worker(to) = self.target(to) else { return None };
+        let caller = open.call.map(|(from, tag)| Caller { from, tag });
+        (open.name == "stdin").then_some(OpenInput { to, caller, data: open.data })
     }
 
     /// `erluv:run(Cmd)` or `erluv:run(Cmd, Options)`; `None` for another number of arguments.

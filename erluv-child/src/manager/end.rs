@@ -175,7 +175,9 @@ impl Manager {
     }
 
     fn watch_drain(&mut self, id: WorkerId, outlet: &Outlet<'_>) {
-        self.timers.set(outlet.now.checked_add(DRAIN), id, Alarm::Drain);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.drained = outlet.now.checked_add(DRAIN);
+        self.timers.set(worker.drained, id, Alarm::Drain);
     }
 
     pub(super) fn event(&mut self, id: WorkerId, event: Event, outlet: &mut Outlet<'_>) {
@@ -209,6 +211,7 @@ impl Manager {
         if worker.keep.is_some() {
             self.kept = self.kept.saturating_sub(1);
         }
+        self.timers.unset(worker.drained, id, Alarm::Drain);
         self.timers.unset(worker.late, id, Alarm::Late);
         self.timers.unset(worker.kept_until, id, Alarm::Kept);
         Some(worker)

@@ -24,6 +24,9 @@ const CALLS_BEYOND_CAP: usize = 4;
 /// A stream carries much, and no other does, when so many whole pieces in a row were its own.
 const ALONE: u32 = 8;
 
+/// Places of the run queue that are kept while no stream stands in it.
+const KEPT: usize = 128;
+
 /// Calls that may wait for the same worker to read.
 pub(super) const MOST_WAITING: usize = 1024;
 
@@ -69,6 +72,9 @@ impl Manager {
             && let Some((id, which)) = self.runnable.pop_front()
         {
             self.pump_one(id, which, outlet);
+        }
+        if self.runnable.is_empty() {
+            self.runnable.shrink_to(KEPT);
         }
     }
 
@@ -165,7 +171,7 @@ impl Manager {
 
     /// `{stdin, Data}` as a plain message: above the cap it costs its sender a notice, never memory.
     pub(super) fn input(&mut self, id: WorkerId, from: Option<Term<'_>>, data: Offer<'_>, outlet: &mut Outlet<'_>) {
-        let cap = usize::try_from(self.hello.input_cap).unwrap_or(usize::MAX);
+        let cap = self.plain_cap();
         let Some(worker) = self.workers.get_mut(&id) else { return };
         match offer(worker, &data, cap) {
             Taken::Written | Taken::Queued(_) => watch(worker, outlet),
@@ -184,7 +190,29 @@ impl Manager {
 
     /// `{stdin, Data}` as a call: answered when the worker's pipe has taken all that was sent so far.
     pub(super) fn input_call(&mut self, id: WorkerId, caller: Caller<'_>, data: Offer<'_>, outlet: &mut Outlet<'_>) {
-        let cap = usize::try_from(self.hello.input_cap).unwrap_or(usize::MAX).saturating_mul(CALLS_BEYOND_CAP);
+        let cap = self.call_cap();
+        self.input_within(id, caller, data, cap, outlet);
+    }
+
+    /// Bytes that may wait for a worker when a call is to add to them.
+    pub(super) fn call_cap(&self) -> usize {
+        self.plain_cap().saturating_mul(CALLS_BEYOND_CAP)
+    }
+
+    /// The same of a plain message.
+    pub(super) fn plain_cap(&self) -> usize {
+        usize::try_from(self.hello.input_cap).unwrap_or(usize::MAX)
+    }
+
+    /// A call whose input is taken where no more than `cap` bytes wait before it.
+    pub(super) fn input_within(
+        &mut self,
+        id: WorkerId,
+        caller: Caller<'_>,
+        data: Offer<'_>,
+        cap: usize,
+        outlet: &mut Outlet<'_>,
+    ) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let taken = if worker.waiting.len() < MOST_WAITING { offer(worker, &data, cap) } else { Taken::Overflow };
         match taken {
@@ -255,7 +283,7 @@ fn offer(worker: &mut Worker, data: &Offer<'_>, cap: usize) -> Taken {
 }
 
 /// Has the poller tell when the worker reads again.
-fn watch(worker: &mut Worker, outlet: &Outlet<'_>) {
+pub(super) fn watch(worker: &mut Worker, outlet: &Outlet<'_>) {
     let id = worker.id;
     let Some(pipe) = worker.stdin.as_mut().and_then(Input::unregistered) else { return };
     let added = outlet.registry.register(&mut SourceFd(&pipe.as_raw_fd()), token(id, Which::Stdin), Interest::WRITABLE);

@@ -305,6 +305,7 @@ fn worker(launched: Launched, pipes: Vec<OwnedFd>, pending: Pending, now: Instan
         command: pending.command,
         started: super::unix_now(),
         kill_timeout: pending.kill_timeout,
+        drained: None,
         late: pending.timeout.and_then(|timeout| now.checked_add(timeout)),
         keep: pending.keep,
         kept_until: None,

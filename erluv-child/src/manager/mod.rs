@@ -8,6 +8,7 @@
 //! - [`worker`]: what is known of one.
 //! - [`launch`]: from a request to a worker, or to a refusal.
 //! - [`flow`]: its streams.
+//! - [`passing`]: long input for it, as it comes.
 //! - [`kept`]: how it outlives a connection.
 //! - [`end`]: its links and monitors, and how its end is told.
 //! - [`calls`]: calls and messages to a worker, calls to `erluv`.
@@ -21,6 +22,7 @@ mod kept;
 mod launch;
 pub(crate) mod life;
 mod owners;
+mod passing;
 mod terminal;
 mod terms;
 mod timers;
@@ -77,6 +79,8 @@ pub(crate) struct Manager {
     /// Streams that have something to read and may be read.
     runnable: VecDeque<(WorkerId, Which)>,
     run_of_pieces: flow::RunOfPieces,
+    /// The input that is on its way.
+    passing: Option<passing::Passing>,
     timers: Timers,
     next_request: u64,
     next_phantom: u64,
@@ -113,6 +117,7 @@ impl Manager {
             owners: Owners::default(),
             runnable: VecDeque::new(),
             run_of_pieces: flow::RunOfPieces::default(),
+            passing: None,
             timers,
             next_request: first_request,
             // Main counts its workers from 2 upward: the upper half of the numbers is for processes that never were.

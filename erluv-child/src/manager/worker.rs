@@ -89,6 +89,8 @@ pub(crate) struct Worker {
     pub(crate) kill_timeout: u32,
     /// When it has run for as long as it may.
     pub(crate) late: Option<Instant>,
+    /// When it is looked whether the streams of one that has ended have ended too.
+    pub(crate) drained: Option<Instant>,
     /// How long it goes on without a connection.
     pub(crate) keep: Option<Duration>,
     /// While it is kept: until when.

@@ -65,6 +65,11 @@ impl Input {
         self.pipe.is_none()
     }
 
+    /// Whether bytes that are offered now are taken.
+    pub(crate) fn takes(&self, cap: usize) -> bool {
+        self.pipe.is_some() && !self.ending && self.queue.len() < cap
+    }
+
     /// Offers bytes: straight into the pipe where nothing waits, the rest into the queue.
     pub(crate) fn offer(&mut self, bytes: &[u8], cap: usize) -> Taken {
         if self.pipe.is_none() || self.ending {

@@ -35,6 +35,10 @@ pub(crate) enum ChannelError {
     Io(#[from] io::Error),
 }
 
+/// Places for waiting frames that are kept while none waits. A ring goes round all that it has: one that was long once
+/// would touch a page after the other for the few frames of later.
+const KEPT: usize = 128;
+
 struct Outgoing {
     datagram: Vec<u8>,
     descriptors: Vec<OwnedFd>,
@@ -95,6 +99,9 @@ impl Channel {
     pub(crate) fn flush(&mut self, registry: &Registry, token: Token) -> Result<(), ChannelError> {
         self.send_queued()?;
         let full = !self.queue.is_empty();
+        if !full {
+            self.queue.shrink_to(KEPT);
+        }
         if full != self.watches_room {
             let interest = if full { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
             // An event that was on its way comes again.

@@ -175,6 +175,19 @@ pub struct Head<'a> {
     pub call: Option<(Term<'a>, Term<'a>)>,
 }
 
+/// A message `{Name, Binary}`, or a call of that, of whose binary only the start has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open<'a> {
+    /// The control message.
+    pub control: Control<'a>,
+    /// Caller and tag, of a call.
+    pub call: Option<(Term<'a>, Term<'a>)>,
+    /// The name, an atom.
+    pub name: &'a str,
+    /// What has come of the binary; nothing but the rest of it is to come.
+    pub data: &'a [u8],
+}
+
 /// Parses a frame's body.
 ///
 /// # Errors
@@ -200,17 +213,34 @@ pub fn parse_head(body: &[u8]) -> Result<Head<'_>, ControlError> {
     let (tuple, rest) = tuple(body)?;
     match tuple.control()? {
         Parsed::Whole(control) => Ok(Head { control, call: None }),
-        Parsed::Message(control) => Ok(Head { control, call: call(rest) }),
+        Parsed::Message(control) => Ok(Head { control, call: call(rest).map(|(caller, _)| caller) }),
         Parsed::Reason(with) => Ok(Head { control: with.reason(Term::TOO_LARGE), call: None }),
     }
 }
 
-/// `From` and `Tag` of a payload, only whose start is there: `131, {3 elements, '$gen_call', {From, Tag}`.
-fn call(payload: &[u8]) -> Option<(Term<'_>, Term<'_>)> {
+/// Parses the start of a body of `length` bytes. `None`: it is nothing that could be taken as it comes.
+pub fn parse_open(body: &[u8], length: usize) -> Option<Open<'_>> {
+    let (tuple, payload) = tuple(body).ok()?;
+    let Parsed::Message(control) = tuple.control().ok()? else { return None };
+    let (call, message) = match call(payload) {
+        Some((caller, message)) => (Some(caller), message),
+        None => (None, payload.strip_prefix(&[131])?),
+    };
+    let mut rest = message.strip_prefix(&[104, 2])?;
+    let name = Term::take(&mut rest).ok()?.atom()?;
+    let (announced, data) = rest.strip_prefix(&[109])?.split_first_chunk::<4>()?;
+    let announced = usize::try_from(u32::from_be_bytes(*announced)).ok()?;
+    let to_come = length.checked_sub(body.len())?;
+    (announced.checked_sub(data.len())? == to_come).then_some(Open { control, call, name, data })
+}
+
+/// `From` and `Tag` of a payload, only whose start is there, and what follows them:
+/// `131, {3 elements, '$gen_call', {From, Tag}`.
+fn call(payload: &[u8]) -> Option<((Term<'_>, Term<'_>), &[u8])> {
     let mut rest = payload.strip_prefix(&[131, 104, 3])?;
     Term::take(&mut rest).ok().filter(|first| first.is_atom("$gen_call"))?;
     let [from, tag] = Term::take(&mut rest).ok()?.tuple_of()?;
-    from.is_pid().then_some((from, tag))
+    from.is_pid().then_some(((from, tag), rest))
 }
 
 /// The most elements behind the operation that any operation has.

@@ -13,7 +13,7 @@ pub mod frame;
 pub mod handshake;
 pub mod send;
 
-pub use control::{Control, ControlError, Head, Message, parse, parse_head};
+pub use control::{Control, ControlError, Head, Message, Open, parse, parse_head, parse_open};
 pub use cookie::{Cookie, CookieError};
 pub use frame::Next;
 pub use handshake::{Handshake, HandshakeError, MAX_HANDSHAKE_FRAME, Progress};

@@ -6,7 +6,7 @@
 -module(erluv_bench).
 
 -export([start/2, await/1, collect/0]).
--export([one/4, many/4, many/3, output/5, feed/5, echo/3, direct/2]).
+-export([one/4, many/4, many/3, output/5, feed/5, drop/3, echo/3, direct/2]).
 -export([hold/3, list/2, release/1, deaf/3, stuck/4, leave/0]).
 
 %% How many call at once where many do, and how many hold what is held.
@@ -54,10 +54,17 @@ output(System, Command, Bytes, Parallel, Options) ->
 
 %% @doc What a program that counts reads, in million bytes a second.
 feed(System, Counter, PieceSize, Total, _) ->
+    Feed = fun(Piece, Count) -> erluv_bench_way:feed(System, ["/usr/bin/wc", "-c"], Counter, Piece, Count) end,
+    pieces(Feed, PieceSize, Total).
+
+%% @doc What the limit's C program reads without a worker, in million bytes a second.
+drop(System, PieceSize, Total) ->
+    pieces(fun(Piece, Count) -> erluv_bench_way:drop(System, Piece, Count) end, PieceSize, Total).
+
+pieces(Feed, PieceSize, Total) ->
     Piece = binary:copy(<<7>>, PieceSize),
     Count = Total div PieceSize,
-    Run = fun() -> right(erluv_bench_way:feed(System, ["/usr/bin/wc", "-c"], Counter, Piece, Count), Count * PieceSize) end,
-    Time = parallel(1, Run),
+    Time = parallel(1, fun() -> right(Feed(Piece, Count), Count * PieceSize) end),
     [{rate, Count * PieceSize / Time}].
 
 right(Bytes, Bytes) -> ok;

@@ -4,7 +4,7 @@
 %% `{limit, Node}', the C program limits/cnode.c, which has a command for each kind of work and nothing else.
 -module(erluv_bench_way).
 
--export([run/3, output/3, talk_start/2, talk/3, talk_end/2, feed/5]).
+-export([run/3, output/3, talk_start/2, talk/3, talk_end/2, feed/5, drop/3]).
 -export([hold/2, held/2, list/2, kill/2, gone/2, deaf/2, stuck/2, unstick/0]).
 
 %% Bytes of a stream that are on their way unacknowledged, where there is such a window: the application's default.
@@ -186,7 +186,16 @@ feed(port, _, Counter, Piece, Count) ->
     Port = open_port({spawn_executable, Counter}, [{args, Arguments}, stream, binary, exit_status]),
     ok = repeat(Count, fun() -> true = port_command(Port, Piece) end),
     number(port_text(Port, <<>>));
-feed({limit, Node}, _, _, Piece, Count) ->
+feed({limit, Node}, Program, _, Piece, Count) ->
+    {bench, Node} ! <<"i", (text(Program))/binary>>,
+    receive <<"k">> -> ok after ?LONG -> error(hangs) end,
+    Message = <<"f", Piece/binary>>,
+    ok = repeat(Count, fun() -> {bench, Node} ! Message end),
+    {bench, Node} ! <<"e">>,
+    number(any()).
+
+%% @doc Sends `Count' times the binary to the limit's C program, which drops it, and returns how many bytes it has seen.
+drop({limit, Node}, Piece, Count) ->
     Message = <<"d", Piece/binary>>,
     ok = repeat(Count, fun() -> {bench, Node} ! Message end),
     {bench, Node} ! <<"q">>,

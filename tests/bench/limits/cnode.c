@@ -8,6 +8,9 @@
  *   c PROGRAM NUL             start it for the next; answer <<"k">>
  *   t 64 bytes                through that program's pipes and back: answer them
  *   r BYTES                   answer them
+ *   i PROGRAM NUL ARG NUL ... start it for what follows, with a long pipe for its input; answer <<"k">>
+ *   f BYTES                   into that program's input, as they come; no answer
+ *   e                         end its input, and answer what it writes then
  *   d BYTES                   count and drop them; no answer
  *   q                         answer the count, <<Count:64>>, which begins at 0 again
  *
@@ -26,6 +29,7 @@
 #define MOST 64
 #define INPUT (256 * 1024)
 #define OUTPUT (256 * 1024)
+#define LONG_PIPE (256 * 1024)
 
 /* A place for each program that runs: one that is waited for, or one whose output is sent. */
 struct work {
@@ -35,12 +39,15 @@ struct work {
 };
 
 static struct work works[MOST];
-static struct started talker;
+static struct started talker, eater;
 static uint64_t dropped;
-static unsigned char input[INPUT], output[OUTPUT];
+/* From the start of a page, as erluv has it: to copy to an address 1 to 31 bytes further into its page than the source
+ * takes some processors many times as long. */
+static unsigned char input[INPUT] __attribute__((aligned(4096))), output[OUTPUT] __attribute__((aligned(4096)));
 static size_t have, ready;
-/* Bytes of a dropped binary that are still to come. */
-static uint64_t skip;
+/* Bytes of a binary that are still to come and go to a descriptor as they do, or nowhere for -1. */
+static uint64_t passing;
+static int passing_to;
 
 static void write_all(int fd, const unsigned char *bytes, size_t length) {
     while (length > 0) {
@@ -100,6 +107,24 @@ static void start_work(const struct caller *caller, unsigned char *bytes, size_t
     work->sends = sends;
 }
 
+static void start_eater(const struct caller *caller, unsigned char *bytes, size_t length) {
+    char *arguments[16];
+    arguments_of(bytes, length, arguments, 16);
+    errno = start(&eater, arguments);
+    if (errno) fail(arguments[0]);
+    if (fcntl(eater.in, F_SETPIPE_SZ, LONG_PIPE) < 0) fail("F_SETPIPE_SZ");
+    answer(caller, "k", 1);
+}
+
+static void end_eater(const struct caller *caller) {
+    char text[256];
+    close(eater.in);
+    ssize_t n = read(eater.out, text, sizeof text);
+    if (n < 0) fail("read");
+    close(eater.out);
+    answer(caller, text, (size_t)n);
+}
+
 static void command(const struct caller *caller, unsigned char *bytes, size_t length) {
     char *arguments[16];
     unsigned char echo[64], count[8];
@@ -119,6 +144,8 @@ static void command(const struct caller *caller, unsigned char *bytes, size_t le
         answer(caller, echo, sizeof echo);
         break;
     case 'r': answer(caller, bytes + 1, length - 1); break;
+    case 'i': start_eater(caller, bytes + 1, length - 1); break;
+    case 'e': end_eater(caller); break;
     case 'q':
         put32(count, (uint32_t)(dropped >> 32));
         put32(count + 4, (uint32_t)dropped);
@@ -129,15 +156,16 @@ static void command(const struct caller *caller, unsigned char *bytes, size_t le
     }
 }
 
-/* Takes what is whole from the start of the input; a binary to be dropped needs only its start. */
+/* Takes what is whole from the start of the input; of a binary to be dropped or passed on, each part as it comes. */
 static void take_input(void) {
     size_t at = 0;
     struct caller caller;
     for (;;) {
-        if (skip > 0) {
-            size_t now = have - at < skip ? have - at : (size_t)skip;
+        if (passing > 0) {
+            size_t now = have - at < passing ? have - at : (size_t)passing;
+            if (passing_to >= 0) write_all(passing_to, input + at, now);
             at += now;
-            skip -= now;
+            passing -= now;
         }
         size_t left = have - at;
         if (left < 4) break;
@@ -153,9 +181,11 @@ static void take_input(void) {
         if (left < whole && left < PREFIX) break;
         size_t length = 0;
         unsigned char *binary = binary_of(input + at, &caller, &length);
-        if (binary && length > 0 && binary[0] == 'd') {
-            dropped += length - 1;
-            skip = whole;
+        if (binary && length > 0 && (binary[0] == 'd' || binary[0] == 'f')) {
+            if (binary[0] == 'd') dropped += length - 1;
+            passing = length - 1;
+            passing_to = binary[0] == 'd' ? -1 : eater.in;
+            at = (size_t)(binary + 1 - input);
             continue;
         }
         if (whole > INPUT) fprintf(stderr, "cnode: a frame of %zu bytes\n", whole), exit(1);

@@ -84,7 +84,7 @@ impl Row {
             // How programs are held makes no difference to what they do afterwards.
             (_, Kind::Held | Kind::BareHeld) => Vec::new(),
             (Self::Stdout, _) => on.own(on.stdout()?),
-            (Self::Stdin, _) => on.own(on.stdin()?),
+            (Self::Stdin, _) => on.stdin()?,
             (Self::Echo, _) => on.echo()?,
             // The C program has no such thing: what it would need for it is what is measured in the others.
             (
@@ -175,13 +175,20 @@ impl On<'_> {
         Ok(values)
     }
 
-    fn stdin(&self) -> Result<Values, String> {
-        let mut values = Vec::new();
+    /// Of the limit also what it reads without handing it to a worker.
+    fn stdin(&self) -> Result<Figures, String> {
+        let mut figures = Vec::new();
+        let total = self.plan.input.to_string();
         for (what, piece) in [("pieces of 64 KiB", "65536"), ("pieces of 1 MiB", "1048576")] {
             let counter = self.programs.text("count");
-            values.extend(named(what, self.work("feed", &[&counter, piece, &self.plan.input.to_string(), "[]"])?));
+            let values = named(what, self.work("feed", &[&counter, piece, &total, "[]"])?).collect();
+            figures.extend(self.own(values));
+            if self.system.kind == Kind::Limit {
+                let dropped = named(what, self.work("drop", &[piece, &total])?);
+                figures.extend(dropped.map(|(name, value)| (Kind::Bare, name, value)));
+            }
         }
-        Ok(values)
+        Ok(figures)
     }
 
     fn echo(&self) -> Result<Figures, String> {

@@ -242,3 +242,24 @@ fn the_head_of_other_oversize_messages_shows_their_control() {
     assert_eq!(parse_head(&bytes).unwrap().call, None);
     assert!(parse_head(&bytes[..20]).is_err());
 }
+
+#[test]
+fn input_that_has_begun_is_known_by_its_front_and_its_length() {
+    let control = Control::Send { from: Some(term(PID)), to: term(OUR) };
+    let plain = b"h\x02w\x05stdinm\0\0\x10\0begin".as_slice();
+    let call = [b"h\x03w\x09$gen_callh\x02", PID, REF, plain].concat();
+    for (payload, call) in [(plain, None), (call.as_slice(), Some((term(PID), term(REF))))] {
+        let bytes = body(22, &[PID, OUR], Some(payload));
+        let length = bytes.len() + 4096 - 5;
+        assert_eq!(parse_open(&bytes, length), Some(Open { control, call, name: "stdin", data: b"begin" }));
+        // Something else is to follow the binary, or less of it than it says.
+        for wrong in [length - 1, length + 1, bytes.len(), 0] {
+            assert_eq!(parse_open(&bytes, wrong), None);
+        }
+        for cut in 0..bytes.len() - 5 {
+            assert_eq!(parse_open(&bytes[..cut], length), None);
+        }
+    }
+    let list = body(22, &[PID, OUR], Some(b"h\x02w\x05stdinl\0\0\0\x01m\0\0\x10\0begin"));
+    assert_eq!(parse_open(&list, list.len() + 4096 - 5), None);
+}
