@@ -340,6 +340,8 @@ fn reload(
     if !served.eq(settings.nodes.iter().map(names)) {
         return ::log::error!("not reloaded: the nodes or our names have changed: restart erluv for that");
     }
+    // Those of profiles that are gone with the rest: workers that run keep theirs.
+    sys::end_spawners();
     if let Err(error) = provide(&policies, workers) {
         return ::log::error!("not reloaded: {error}");
     }

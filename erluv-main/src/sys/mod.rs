@@ -88,6 +88,7 @@ pub(crate) use pid_namespace::{discard, number_within, spawn_init, spawn_within}
 pub(crate) use plan::Plan;
 pub(crate) use prepare::{PrepareError, own_limit, prepare_process};
 pub(crate) use sandbox::{Prepared, can_unshare, host};
+pub(crate) use vfork::spawner::end_spawners;
 pub(crate) use vfork::{spawn_and_wait, suits};
 
 /// A process that this process has made and not reaped yet: only such are ever signalled (S-38).

@@ -9,13 +9,18 @@ use crate::order::Order;
 use crate::sandbox::Profile;
 
 /// There are none.
-#[cfg(target_os = "linux")]
 pub(in crate::sys) mod spawner {
+    #[cfg(target_os = "linux")]
     use seccompiler::BpfProgram;
 
+    #[cfg(target_os = "linux")]
     use crate::sandbox::pass::Pass;
 
+    /// None.
+    pub(crate) fn end_spawners() {}
+
     /// As on other processors.
+    #[cfg(target_os = "linux")]
     #[derive(Debug)]
     #[allow(dead_code, reason = "nobody makes anything of it")]
     pub(in crate::sys) struct Recipe {
@@ -24,9 +29,11 @@ pub(in crate::sys) mod spawner {
     }
 
     /// Of nobody.
+    #[cfg(target_os = "linux")]
     #[derive(Debug)]
     pub(in crate::sys) struct Place;
 
+    #[cfg(target_os = "linux")]
     impl Place {
         /// Whatever the recipe.
         pub(in crate::sys) fn new(_: Option<Recipe>) -> Self {

@@ -120,10 +120,11 @@ pub(crate) fn spawn_and_wait(plan: Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> 
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     let blocked = Blocked::all()?;
-    let spawner = match &plan.role {
-        Role::Worker(held) => held.sandbox.prepared.spawner.spawner(held.main),
+    let place = match &plan.role {
+        Role::Worker(held) => Some((&held.sandbox.prepared.spawner, held.main)),
         Role::Half => None,
     };
+    let spawner = place.and_then(|(place, main)| place.spawner(main));
     let sealed = spawner.as_ref().map(|spawner| spawner.pass());
     let start = Start { plan: &plan, born: Born { join: None, signals: ignored(), sealed } };
     let began = Instant::now();
@@ -135,6 +136,11 @@ pub(crate) fn spawn_and_wait(plan: Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> 
     drop(blocked);
     #[cfg(test)]
     super::guard::allow_allocation();
+    if let (Err(error), Some(spawner), Some((place, _))) = (&made, &spawner, place)
+        && (!spawner.lives() || matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EINVAL)))
+    {
+        place.rest(error);
+    }
     let (pid, gone) = made?;
     let process = Process { pid, pidfd: None };
     let user = plan.ids.as_ref().map(|ids| ids.uid);
@@ -197,7 +203,7 @@ fn clone_in_memory(start: &Start<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Res
     IN_USE.store(1, Ordering::Release);
     // SAFETY: the new process has a stack of its own, and shares with this one, which only waits meanwhile, only what
     // `enter` reads and the cells that it is told to write.
-    let result = unsafe { raw::clone(&args, [0; 2], enter, std::ptr::from_ref(start).cast()) };
+    let result = unsafe { raw::clone(&raw const args, [0; 2], enter, std::ptr::from_ref(start).cast()) };
     if result < 0 {
         IN_USE.store(0, Ordering::Release);
         return Err(io::Error::from_raw_os_error(i32::try_from(result.saturating_neg()).unwrap_or(libc::EOVERFLOW)));

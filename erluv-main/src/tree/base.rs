@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::TreeError;
 use super::own::make_folder;
 use super::procfs;
+use crate::sys::is_half;
 
 /// The subgroup that main is in: systemd puts it there, by `DelegateSubgroup=`, or it goes there itself.
 const SUBGROUP: &str = "main";
@@ -58,7 +59,7 @@ impl Base {
 
     /// A group has processes or hands controllers on, not both. Some controllers it would hand on, but to threads: then
     /// no process can be made in the groups below. So main leaves this group for one of its own within it before, and
-    /// so does the process that waits for main's start.
+    /// so do its own children and the process that waits for main's start.
     fn make_way(&self) -> Result<(), String> {
         if !self.path.join(TYPE).exists() {
             // The root of all groups, which may do both.
@@ -68,7 +69,7 @@ impl Base {
         let (ours, others): (Vec<u32>, Vec<u32>) = processes(&self.path)
             .map_err(|error| format!("{}: {error}", self.path.join(PROCESSES).display()))?
             .into_iter()
-            .partition(|pid| *pid == main || Some(*pid) == starter);
+            .partition(|pid| *pid == main || Some(*pid) == starter || is_own_child(*pid));
         if let Some(other) = others.first() {
             let path = self.path.display();
             return Err(format!("process {other} is in {path}, too: start main in a group of its own"));
@@ -79,9 +80,22 @@ impl Base {
         let place = self.path.join(SUBGROUP);
         match make_folder(&place) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            Ok(()) | Err(_) => ours.iter().try_for_each(|pid| fs::write(place.join(PROCESSES), pid.to_string())),
+            Ok(()) | Err(_) => ours.iter().try_for_each(|pid| move_to(&place, *pid)),
         }
         .map_err(|error| format!("{}: {error}", place.display()))
+    }
+}
+
+/// Whether it is erluv-child, or makes workers for main.
+fn is_own_child(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(is_half)
+}
+
+/// One that has ended meanwhile is in nobody's way.
+fn move_to(group: &Path, pid: u32) -> io::Result<()> {
+    match fs::write(group.join(PROCESSES), pid.to_string()) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        answer => answer,
     }
 }
 

@@ -27,7 +27,7 @@ pub(in crate::sys) fn load_filter(filter: Option<&BpfProgram>) -> Called {
     called(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0_i64, &raw const program) })
 }
 
-/// Nothing where a filter is in force for this process, else `EPERM`.
+/// Nothing where a filter is in force for this process, else `EPERM`. In a container that may be its own.
 pub(super) fn is_filtered() -> Called {
     if control(libc::PR_GET_SECCOMP, 0, 0)? == SECCOMP_MODE_FILTER { Ok(()) } else { Err(libc::EPERM) }
 }

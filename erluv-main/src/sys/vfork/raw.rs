@@ -30,11 +30,11 @@ pub(super) fn call([number, first, second, third, fourth]: [c_long; 5]) -> c_lon
 /// never leaves it. Comes back with its number, or with a negative error.
 ///
 /// # Safety
-/// The arguments share this process's memory and name a stack of its own for the new one, 16-byte aligned at its end;
+/// The arguments can be read, share this process's memory and name a stack of its own for the new one, 16-byte aligned at its end;
 /// `entry` may be given `argument` for as long as that process is in this memory, and shares with others only what both
 /// expect.
 pub(super) unsafe fn clone(
-    args: &libc::clone_args,
+    args: *const libc::clone_args,
     pass: [u64; 2],
     entry: extern "C" fn(*const c_void) -> !,
     argument: *const c_void,
@@ -45,6 +45,9 @@ pub(super) unsafe fn clone(
     unsafe {
         std::arch::asm!(
             "syscall",
+            // Nobody is shown a pass in registers for longer than the call takes.
+            "xor r8d, r8d",
+            "xor r9d, r9d",
             "test rax, rax",
             "jnz 2f",
             "xor ebp, ebp",
@@ -53,10 +56,10 @@ pub(super) unsafe fn clone(
             "ud2",
             "2:",
             inlateout("rax") libc::SYS_clone3 => result,
-            in("rdi") std::ptr::from_ref(args),
+            in("rdi") args,
             in("rsi") size_of::<libc::clone_args>(),
-            in("r8") fifth,
-            in("r9") sixth,
+            inlateout("r8") fifth => _,
+            inlateout("r9") sixth => _,
             in("r12") argument,
             in("r13") entry,
             lateout("rcx") _,

@@ -3,7 +3,8 @@
 //!
 //! It is root as main is, in main's memory and with main's descriptors, and does nothing but make a process when main
 //! tells it to: a hand of main's, in reach of none but root. Its workers are main's children (CLONE_PARENT), as if main
-//! had made them, and are in every other way as if it had. It dies with main, and with its profile.
+//! had made them. What they have of the system beside their profile (limits, priority, affinity) is what main had when the
+//! spawner was made. It dies with main, and with its profile.
 //!
 //! What the filter refuses to a worker and a worker needs on its way to its exec is allowed with a [`Pass`].
 //!
@@ -12,9 +13,9 @@
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libc::{c_long, c_void};
 use seccompiler::BpfProgram;
@@ -22,7 +23,7 @@ use seccompiler::BpfProgram;
 use super::{IN_USE, PATIENCE, Start, enter, is_out_within, kill_and_wait, raw, worker_args};
 use crate::sandbox::pass::Pass;
 use crate::sys::forked::Called;
-use crate::sys::half::keep_apart;
+use crate::sys::half::{is_half, keep_apart};
 use crate::sys::os::{CLONE_CLEAR_SIGHAND, clone_args, die_with, forbid_new_privileges};
 use crate::sys::sandbox::filter::load_filter;
 
@@ -32,12 +33,29 @@ const NAME: &std::ffi::CStr = c"erluv-spawner";
 /// Bytes; it calls little.
 const STACK: usize = 32 * 1024;
 
-/// How long main waits at a time for the death of one that was killed.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long main waits at a time for the death of one that was killed, and how often.
+const LOOK: Duration = Duration::from_millis(50);
+const LOOKS: u32 = 20;
+
+/// How long there is none where one could not be made, or has not made what it was asked for.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// What it says of itself: that it is not ready yet, that it is, or else the errno for which it is not.
 const UNREADY: u32 = u32::MAX;
 const READY: u32 = 0;
+
+thread_local! {
+    /// All spawners of main, which has one thread.
+    static LIVING: RefCell<Vec<Weak<Spawner>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Ends all spawners. The next worker of each profile has another one made, which is what main is by then.
+pub(crate) fn end_spawners() {
+    let living = LIVING.with_borrow(|living| living.iter().filter_map(Weak::upgrade).collect::<Vec<_>>());
+    for spawner in living {
+        spawner.kill();
+    }
+}
 
 /// What a spawner begins with, beside main's memory.
 #[derive(Debug)]
@@ -51,34 +69,52 @@ pub(in crate::sys) struct Recipe {
 pub(in crate::sys) struct Place {
     recipe: Option<Recipe>,
     spawner: RefCell<Option<Rc<Spawner>>>,
-    /// Whether it could not be made once, and is not tried again.
-    given_up: Cell<bool>,
+    /// Until when none is made.
+    pause: Cell<Option<Instant>>,
 }
 
 impl Place {
     /// None where there is no recipe.
     pub(in crate::sys) fn new(recipe: Option<Recipe>) -> Self {
-        Self { recipe, spawner: RefCell::new(None), given_up: Cell::new(false) }
+        Self { recipe, spawner: RefCell::new(None), pause: Cell::new(None) }
     }
 
     /// The one that lives, or a new one. `main` is the process that calls this.
     pub(super) fn spawner(&self, main: libc::pid_t) -> Option<Rc<Spawner>> {
-        let recipe = self.recipe.as_ref().filter(|_| !self.given_up.get())?;
+        let recipe = self.recipe.as_ref().filter(|_| self.pause.get().is_none_or(|end| end <= Instant::now()))?;
         let mut place = self.spawner.borrow_mut();
         if let Some(spawner) = place.as_ref().filter(|spawner| spawner.lives()) {
             return Some(Rc::clone(spawner));
         }
         match Spawner::new(recipe, main) {
-            Ok(spawner) => *place = Some(Rc::new(spawner)),
+            Ok(spawner) => {
+                let spawner = Rc::new(spawner);
+                LIVING.with_borrow_mut(|living| {
+                    living.retain(|other| other.strong_count() > 0);
+                    living.push(Rc::downgrade(&spawner));
+                });
+                *place = Some(spawner);
+            }
             Err(error) => {
-                log::info!(
-                    "no spawner: {error}: each worker's filter is compiled anew, which costs time and nothing else"
-                );
-                self.given_up.set(true);
-                *place = None;
+                drop(place);
+                self.rest(&error);
+                return None;
             }
         }
         place.clone()
+    }
+
+    /// Ends the spawner, and has no other made for a while: each worker puts its filter in force by itself then, which
+    /// costs time and nothing else.
+    pub(super) fn rest(&self, error: &io::Error) {
+        log::info!("no spawner for {} s: {error}", PAUSE.as_secs());
+        self.pause.set(Instant::now().checked_add(PAUSE));
+        self.end();
+    }
+
+    /// Ends the spawner. The next worker has another one made.
+    pub(in crate::sys) fn end(&self) {
+        drop(self.spawner.take());
     }
 }
 
@@ -140,15 +176,16 @@ impl Spawner {
         };
         // SAFETY: the desk begins at a page and its stack with it; what `begin` reads of main's outlives the wait below,
         // in which main does nothing else.
-        let made = unsafe { raw::clone(&args, [0; 2], begin, (&raw const birth).cast()) };
+        let made = unsafe { raw::clone(&raw const args, [0; 2], begin, (&raw const birth).cast()) };
         let Ok(pid @ 1..) = i32::try_from(made) else {
             // SAFETY: there is no process, so the desk is this function's alone.
             drop(unsafe { Box::from_raw(desk) });
             return Err(error_of(made.saturating_neg()));
         };
-        keep_apart(pid);
         let spawner = Self { desk, pid, pass: recipe.pass };
-        match spawner.get_ready() {
+        let state = spawner.get_ready();
+        keep_apart(pid);
+        match state {
             READY => Ok(spawner),
             UNREADY => Err(error_of(libc::ETIMEDOUT.into())),
             errno => Err(error_of(errno.into())),
@@ -167,16 +204,22 @@ impl Spawner {
         unsafe { &*self.desk }
     }
 
-    fn lives(&self) -> bool {
-        self.desk().alive.load(Ordering::Acquire) != 0
+    /// Whether its number is its own: neither has the kernel cleared the word, nor has main reaped it.
+    pub(super) fn lives(&self) -> bool {
+        self.desk().alive.load(Ordering::Acquire) != 0 && is_half(self.pid)
     }
 
-    /// Nothing of it runs when this comes back, which is when it would if main itself were in clone3(2).
-    fn kill(&self) {
-        while self.lives() {
+    /// Whether it is gone. Where it is not, it runs nothing any more, and makes nothing: clone3(2) takes a process back
+    /// that was made while SIGKILL is pending.
+    fn kill(&self) -> bool {
+        for _ in 0..LOOKS {
+            if !self.lives() {
+                return true;
+            }
             raw::call([libc::SYS_kill, self.pid.into(), libc::SIGKILL.into(), 0, 0]);
             raw::wait(&self.desk().alive, 1, true, LOOK);
         }
+        !self.lives()
     }
 
     /// What shows to the filter that a process comes from here.
@@ -204,8 +247,9 @@ impl Spawner {
         desk.wanted.fetch_add(1, Ordering::Release);
         raw::wake(&desk.wanted, false);
         let mut gone = is_out_within(PATIENCE);
-        if !gone && desk.made.load(Ordering::Acquire) == 0 {
-            self.kill();
+        if !gone && desk.made.load(Ordering::Acquire) == 0 && !self.kill() {
+            // No process is made in main's memory while it may be there.
+            return Err(error_of(libc::EBUSY.into()));
         }
         let pid = desk.made.load(Ordering::Acquire);
         if pid <= 0 {
@@ -222,22 +266,27 @@ impl Spawner {
 
 impl Drop for Spawner {
     fn drop(&mut self) {
-        self.kill();
-        // SAFETY: it came from a box, and the only process that had it beside main is gone.
-        drop(unsafe { Box::from_raw(self.desk) });
+        if self.kill() {
+            // SAFETY: it came from a box, and the only process that had it beside main is gone.
+            drop(unsafe { Box::from_raw(self.desk) });
+        } else {
+            log::warn!("spawner {} does not end: its memory is lost", self.pid);
+        }
     }
 }
 
 /// The first function of a spawner.
 extern "C" fn begin(birth: *const c_void) -> ! {
-    // SAFETY: main has given it the address of one, and waits until the state is another.
-    let Birth { desk, recipe, main } = unsafe { &*birth.cast::<Birth<'_>>() };
+    // SAFETY: main has given it the address of one, and waits until the state is another. What is used after that is
+    // copied here: the place is on main's stack.
+    let Birth { desk, recipe, main } = unsafe { birth.cast::<Birth<'_>>().read() };
+    let pass = recipe.pass;
     // SAFETY: main gives it back after the death of this process alone.
-    let desk = unsafe { &**desk };
-    match prepare(recipe, *main) {
+    let desk = unsafe { &*desk };
+    match prepare(recipe, main) {
         Ok(()) => {
             say(desk, READY);
-            attend(desk, recipe.pass)
+            attend(desk, pass)
         }
         Err(errno) => {
             say(desk, errno.unsigned_abs());
@@ -273,11 +322,10 @@ fn attend(desk: &Desk, pass: Pass) -> ! {
         }
         seen = wanted;
         let start = desk.start.load(Ordering::Relaxed);
-        // SAFETY: main has written them, and does so again only once the process that they are for is made.
-        let args = unsafe { &*desk.args.get() };
-        // SAFETY: they name the stack of the one process at a time that is made this way, and `start` lives until that is
-        // out of main's memory, or never will run in it again.
-        let made = unsafe { raw::clone(args, pass.arguments(), enter, start) };
+        // SAFETY: main has written the arguments, and does so again only once the process that they are for is made. They
+        // name the stack of the one process at a time that is made this way, and `start` lives until that is out of main's
+        // memory, or never will run in it again.
+        let made = unsafe { raw::clone(desk.args.get(), pass.arguments(), enter, start) };
         if made < 0 {
             desk.failed.store(i32::try_from(made.saturating_neg()).unwrap_or(libc::EOVERFLOW), Ordering::Release);
             IN_USE.store(0, Ordering::Release);

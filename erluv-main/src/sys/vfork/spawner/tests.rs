@@ -134,3 +134,37 @@ fn what_its_workers_may_not_call_is_refused_to_them_and_done_for_them() {
         bench.workers.close();
     });
 }
+
+#[test]
+fn a_spawner_needs_nothing_of_main_s_stack_once_it_is_ready() {
+    alone_as_root(|| {
+        // Main goes on first then, and its stack has other things on it.
+        let mut one = nix::sched::CpuSet::new();
+        one.set(0).unwrap();
+        nix::sched::sched_setaffinity(Pid::from_raw(0), &one).unwrap();
+        let mut bench = Bench::new(UseCgroup::Auto);
+        for _ in 0..20 {
+            let sandbox = filtered();
+            assert!(runs(&mut bench, within(&sandbox, "true")));
+            let [made] = spawners()[..] else { panic!("{:?}", spawners()) };
+            assert!(runs(&mut bench, within(&sandbox, "true")));
+            assert_eq!(spawners(), [made]);
+        }
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn after_all_were_ended_the_next_worker_has_another_made() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Auto);
+        let sandbox = filtered();
+        assert!(runs(&mut bench, within(&sandbox, "true")));
+        let [first] = spawners()[..] else { panic!("{:?}", spawners()) };
+        super::end_spawners();
+        assert_eq!(spawners(), []);
+        assert!(runs(&mut bench, within(&sandbox, "true")));
+        assert!(matches!(spawners()[..], [second] if second != first));
+        bench.workers.close();
+    });
+}
