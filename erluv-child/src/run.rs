@@ -305,7 +305,9 @@ impl Child {
             manager.pump(most, &mut outlet(&mut peer.out, &mut self.control, &self.poll, now));
             peer.flush(now)?;
         }
-        manager.due(&mut outlet(&mut peer.out, &mut self.control, &self.poll, now));
+        let mut outlet = outlet(&mut peer.out, &mut self.control, &self.poll, now);
+        manager.watch_fresh(&mut outlet);
+        manager.due(&mut outlet);
         peer.tick(now)?;
         peer.flush(now)
     }

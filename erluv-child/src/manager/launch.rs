@@ -208,7 +208,15 @@ impl Manager {
         self.timers.set(worker.late, id, Alarm::Late);
         self.by_os_pid.insert(worker.os_pid, id);
         self.workers.insert(id, Box::new(worker));
-        self.watch_outputs(id, outlet);
+        self.fresh.push(id);
+    }
+
+    /// At the end of each turn: has the poller tell of the output of workers that were started in it, but for those that
+    /// have ended since and left none.
+    pub(crate) fn watch_fresh(&mut self, outlet: &mut Outlet<'_>) {
+        while let Some(id) = self.fresh.pop() {
+            self.watch_outputs(id, outlet);
+        }
     }
 }
 

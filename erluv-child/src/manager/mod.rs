@@ -76,6 +76,8 @@ pub(crate) struct Manager {
     kept: usize,
     pending: HashMap<RequestId, Pending>,
     owners: Owners,
+    /// Those that were started in this turn, whose output the poller does not know yet.
+    fresh: Vec<WorkerId>,
     /// Streams that have something to read and may be read.
     runnable: VecDeque<(WorkerId, Which)>,
     run_of_pieces: flow::RunOfPieces,
@@ -115,6 +117,7 @@ impl Manager {
             kept,
             pending: HashMap::new(),
             owners: Owners::default(),
+            fresh: Vec::new(),
             runnable: VecDeque::new(),
             run_of_pieces: flow::RunOfPieces::default(),
             passing: None,
