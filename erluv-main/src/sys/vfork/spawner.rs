@@ -113,7 +113,7 @@ impl Place {
     }
 
     /// Ends the spawner. The next worker has another one made.
-    pub(in crate::sys) fn end(&self) {
+    fn end(&self) {
         drop(self.spawner.take());
     }
 }
