@@ -20,7 +20,7 @@ pub(super) fn fork_into(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
     debug_assert!(cgroup.is_none(), "no control groups on this system");
     // SAFETY: this process has one thread, so nothing that the child needs is held by another.
     match cvt(unsafe { libc::fork() })? {
-        0 => Ok(Forked::Child(Born { join: None, signals: EVERY_SIGNAL })),
+        0 => Ok(Forked::Child(Born { join: None, signals: EVERY_SIGNAL, sealed: None })),
         pid => Ok(Forked::Parent(Process { pid })),
     }
 }

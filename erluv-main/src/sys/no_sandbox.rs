@@ -5,6 +5,7 @@ use super::forked::Stepped;
 use super::plan::Held;
 use crate::sandbox::Profile;
 use crate::sandbox::host::{Host, Kind};
+use crate::sandbox::pass::Pass;
 
 /// What these systems have of what Linux has.
 pub(crate) fn host() -> Host {
@@ -31,7 +32,7 @@ impl Prepared {
 pub(super) struct Ahead;
 
 /// Nothing is around a worker.
-pub(super) fn surround(_: &Held<'_>) -> Stepped<Ahead> {
+pub(super) fn surround(_: &Held<'_>, _: Option<Pass>) -> Stepped<Ahead> {
     Ok(Ahead)
 }
 
@@ -46,7 +47,7 @@ pub(super) fn restrict(_: &Held<'_>, _: &Ahead) -> Stepped {
 }
 
 /// No filter.
-pub(super) fn seal(_: &Held<'_>) -> Stepped {
+pub(super) fn seal(_: &Held<'_>, _: Option<Pass>) -> Stepped {
     Ok(())
 }
 
