@@ -22,6 +22,7 @@ pub(super) fn forbid_allocation() {
 }
 
 /// The process that shared this one's memory is gone from it.
+#[cfg(target_arch = "x86_64")]
 pub(super) fn allow_allocation() {
     FORKED.store(false, Ordering::Relaxed);
 }

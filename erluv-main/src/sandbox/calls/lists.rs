@@ -6,6 +6,7 @@ use libc::c_long;
 /// Numbers of capabilities(7).
 const DAC_READ_SEARCH: u32 = 2;
 const SYS_MODULE: u32 = 16;
+#[cfg(target_arch = "x86_64")]
 const SYS_RAWIO: u32 = 17;
 const SYS_PACCT: u32 = 20;
 pub(super) const SYS_ADMIN: u32 = 21;

@@ -59,8 +59,10 @@ pub(crate) struct Prepared {
     /// That of the init of its process namespace. Without one no init can be made, and the launch fails by that name.
     pub(in crate::sys) init: Option<BpfProgram>,
     /// Who makes its workers, where they may be made in main's memory and have a filter.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "see no_vfork.rs"))]
     pub(in crate::sys) spawner: spawner::Place,
     /// Whether its worker may be made in main's memory ([`crate::sys::vfork`]).
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "see no_vfork.rs"))]
     pub(in crate::sys) brief: bool,
     /// Whether a step writes to the process's own folder in /proc.
     pub(in crate::sys) needs_own: bool,
