@@ -109,11 +109,6 @@ impl Place {
     pub(super) fn rest(&self, error: &io::Error) {
         log::info!("no spawner for {} s: {error}", PAUSE.as_secs());
         self.pause.set(Instant::now().checked_add(PAUSE));
-        self.end();
-    }
-
-    /// Ends the spawner. The next worker has another one made.
-    fn end(&self) {
         drop(self.spawner.take());
     }
 }

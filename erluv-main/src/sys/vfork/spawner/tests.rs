@@ -33,6 +33,11 @@ fn spawners() -> Vec<i32> {
     children.split_ascii_whitespace().map(|pid| pid.parse().unwrap()).filter(is_spawner).collect()
 }
 
+fn only_spawner() -> i32 {
+    let [only] = spawners()[..] else { panic!("{:?}", spawners()) };
+    only
+}
+
 /// Starts it and waits for its end: whether main has waited for its exec.
 fn runs(bench: &mut Bench, order: Order) -> bool {
     forget_the_crowd();
@@ -56,7 +61,7 @@ fn a_worker_inherits_its_filter_and_is_main_s_child_like_any_other() {
         let main = std::process::id();
         let line = format!("grep -q '^Seccomp:.2$' /proc/self/status && test $PPID = {main}");
         assert!(runs(&mut bench, within(&sandbox, &line)));
-        let [spawner] = spawners()[..] else { panic!("{:?}", spawners()) };
+        let spawner = only_spawner();
         assert!(is_half(spawner), "it is no orphan of a worker");
         let status = |name| field(&fs::read_to_string(format!("/proc/{spawner}/status")).unwrap(), name).to_owned();
         assert_eq!(["Seccomp", "NoNewPrivs", "SigBlk"].map(status), ["2", "1", "fffffffe7ffbfeff"]);
@@ -93,7 +98,7 @@ fn a_spawner_that_is_killed_is_made_anew() {
         let mut bench = Bench::new(UseCgroup::Auto);
         let sandbox = filtered();
         assert!(runs(&mut bench, within(&sandbox, "true")));
-        let [killed] = spawners()[..] else { panic!("{:?}", spawners()) };
+        let killed = only_spawner();
         kill(Pid::from_raw(killed), Signal::SIGKILL).unwrap();
         while spawners().contains(&killed) {
             std::thread::yield_now();
@@ -110,7 +115,7 @@ fn a_spawner_that_root_stops_does_not_stop_main() {
         let mut bench = Bench::new(UseCgroup::Auto);
         let sandbox = filtered();
         assert!(runs(&mut bench, within(&sandbox, "true")));
-        let [stopped] = spawners()[..] else { panic!("{:?}", spawners()) };
+        let stopped = only_spawner();
         kill(Pid::from_raw(stopped), Signal::SIGSTOP).unwrap();
         assert!(!runs(&mut bench, within(&sandbox, "true")), "it is made by fork");
         assert!(!spawners().contains(&stopped));
@@ -146,7 +151,7 @@ fn a_spawner_needs_nothing_of_main_s_stack_once_it_is_ready() {
         for _ in 0..20 {
             let sandbox = filtered();
             assert!(runs(&mut bench, within(&sandbox, "true")));
-            let [made] = spawners()[..] else { panic!("{:?}", spawners()) };
+            let made = only_spawner();
             assert!(runs(&mut bench, within(&sandbox, "true")));
             assert_eq!(spawners(), [made]);
         }
@@ -160,7 +165,7 @@ fn after_all_were_ended_the_next_worker_has_another_made() {
         let mut bench = Bench::new(UseCgroup::Auto);
         let sandbox = filtered();
         assert!(runs(&mut bench, within(&sandbox, "true")));
-        let [first] = spawners()[..] else { panic!("{:?}", spawners()) };
+        let first = only_spawner();
         super::end_spawners();
         assert_eq!(spawners(), []);
         assert!(runs(&mut bench, within(&sandbox, "true")));
