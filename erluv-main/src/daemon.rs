@@ -102,6 +102,7 @@ impl Daemon {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
             Err(error) => return Err(error),
         }
+        let _lines = crate::log::begin_turn();
         let now = Instant::now();
         self.idle = events.is_empty();
         for event in events.iter() {
@@ -134,9 +135,6 @@ impl Daemon {
             self.workers.tidy();
         }
         self.announce();
-        if crate::log::is_behind() {
-            log::logger().flush();
-        }
         Ok(())
     }
 

@@ -18,8 +18,32 @@ use socket::Socket;
 /// The name in front of every line.
 const IDENT: &str = "erluv-main";
 
+/// The most bytes of lines that are written to stderr at once: a pipe takes no more of them in one piece (PIPE_BUF), so
+/// that nobody else's come between.
+const TOGETHER: usize = 4096;
+
 /// Lines wait for a syslogd that is slow.
 static BEHIND: AtomicBool = AtomicBool::new(false);
+
+/// Lines wait for the end of a turn.
+static HOLDING: AtomicBool = AtomicBool::new(false);
+
+/// While there is one, lines wait, but for errors: they are written together when it is dropped.
+pub(crate) struct Turn(());
+
+/// Begins a turn of the loop. Whoever reads the log is woken once for it then, and after those who wait for what the turn
+/// is about.
+pub(crate) fn begin_turn() -> Turn {
+    HOLDING.store(true, Ordering::Relaxed);
+    Turn(())
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        HOLDING.store(false, Ordering::Relaxed);
+        ::log::logger().flush();
+    }
+}
 
 /// Whether lines wait for syslogd: flush the log from time to time.
 pub(crate) fn is_behind() -> bool {
@@ -29,6 +53,8 @@ pub(crate) fn is_behind() -> bool {
 struct Sink {
     level: LevelFilter,
     syslog: Option<Mutex<Logger<Socket, Formatter3164>>>,
+    /// For stderr.
+    waiting: Mutex<Vec<u8>>,
     /// Whoever reads stderr writes name and process id in front of each line: systemd's journal.
     journal: bool,
     /// What is in front of a line otherwise.
@@ -50,9 +76,20 @@ pub(crate) fn init(foreground: bool, verbose: u8, journal: bool) -> io::Result<(
     };
     let syslog = (!foreground).then(|| Mutex::new(Logger::new(Socket::default(), formatter())));
     let front = format!("{IDENT}[{}]: ", std::process::id());
-    ::log::set_boxed_logger(Box::new(Sink { level, syslog, journal, front })).map_err(io::Error::other)?;
+    ::log::set_boxed_logger(Box::new(Sink { level, syslog, waiting: Mutex::default(), journal, front }))
+        .map_err(io::Error::other)?;
     ::log::set_max_level(level);
+    say_all_before_a_panic();
     Ok(())
+}
+
+/// A panic ends this process: what was said before it is written first.
+fn say_all_before_a_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        ::log::logger().flush();
+        usual(info);
+    }));
 }
 
 fn formatter() -> Formatter3164 {
@@ -122,26 +159,57 @@ impl Log for Sink {
                     true => format!("{text}\n"),
                     false => [self.front.as_str(), &text, "\n"].concat(),
                 };
-                // There is nowhere to say that stderr is gone.
-                let _ = io::stderr().lock().write_all(line.as_bytes());
+                // A panic may have come in the middle of a line of its own: the bytes are whole lines all the same.
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                if waiting.len().saturating_add(line.len()) > TOGETHER {
+                    write_out(&mut waiting);
+                }
+                waiting.extend_from_slice(line.as_bytes());
+                if !holds(record.level()) {
+                    write_out(&mut waiting);
+                }
             }
             Some(syslog) => {
-                send(&mut syslog.lock().unwrap_or_else(PoisonError::into_inner), record.level(), &text);
+                let syslog = &mut syslog.lock().unwrap_or_else(PoisonError::into_inner);
+                collect(syslog, record.level(), &text);
+                if !holds(record.level()) {
+                    drain(syslog);
+                }
             }
         }
     }
 
     fn flush(&self) {
-        if let Some(syslog) = &self.syslog {
-            let backend = &mut syslog.lock().unwrap_or_else(PoisonError::into_inner).backend;
-            backend.drain(std::time::Instant::now());
-            BEHIND.store(backend.is_behind(), Ordering::Relaxed);
+        // Who panics while it has one of them cannot have it again.
+        if let Ok(mut waiting) = self.waiting.try_lock() {
+            write_out(&mut waiting);
+        }
+        if let Some(Ok(mut syslog)) = self.syslog.as_ref().map(Mutex::try_lock) {
+            drain(&mut syslog);
         }
     }
 }
 
-/// Sends one line; what could not be sent before it is counted in it.
-fn send(logger: &mut Logger<Socket, Formatter3164>, level: Level, text: &str) {
+/// Whether a line of this level waits for the end of the turn.
+fn holds(level: Level) -> bool {
+    level > Level::Error && HOLDING.load(Ordering::Relaxed)
+}
+
+fn write_out(waiting: &mut Vec<u8>) {
+    if !waiting.is_empty() {
+        // There is nowhere to say that stderr is gone.
+        let _ = io::stderr().lock().write_all(waiting);
+        waiting.clear();
+    }
+}
+
+fn drain(logger: &mut Logger<Socket, Formatter3164>) {
+    logger.backend.drain(std::time::Instant::now());
+    BEHIND.store(logger.backend.is_behind(), Ordering::Relaxed);
+}
+
+/// Takes one line down; what was lost before it is counted in it.
+fn collect(logger: &mut Logger<Socket, Formatter3164>, level: Level, text: &str) {
     let text = match logger.backend.lost() {
         0 => text.to_owned(),
         lost => format!("{text} [{lost} lines before this one were lost]"),
@@ -155,7 +223,6 @@ fn send(logger: &mut Logger<Socket, Formatter3164>, level: Level, text: &str) {
     // The backend only collects: it cannot fail before `finish`.
     drop(formatted);
     logger.backend.finish(std::time::Instant::now());
-    BEHIND.store(logger.backend.is_behind(), Ordering::Relaxed);
 }
 
 #[cfg(test)]
@@ -185,7 +252,8 @@ mod tests {
         let place = folder.0.join("log");
         let server = std::os::unix::net::UnixDatagram::bind(&place).unwrap();
         let mut logger = Logger::new(Socket::at(vec![place]), formatter());
-        send(&mut logger, Level::Warn, "hello");
+        collect(&mut logger, Level::Warn, "hello");
+        drain(&mut logger);
         let mut line = [0; 200];
         let n = server.recv(&mut line).unwrap();
         let line = std::str::from_utf8(&line[..n]).unwrap();
@@ -199,16 +267,49 @@ mod tests {
         let folder = crate::settings::TestFolder::new("log-lost");
         let place = folder.0.join("log");
         let mut logger = Logger::new(Socket::at(vec![place.clone()]), formatter());
-        send(&mut logger, Level::Info, "one");
-        send(&mut logger, Level::Info, "two");
+        let say = |logger: &mut Logger<Socket, Formatter3164>, text| {
+            collect(logger, Level::Info, text);
+            drain(logger);
+        };
+        say(&mut logger, "one");
+        say(&mut logger, "two");
         let server = std::os::unix::net::UnixDatagram::bind(&place).unwrap();
         logger.backend.forget_pause();
-        send(&mut logger, Level::Info, "three");
-        send(&mut logger, Level::Info, "four");
+        say(&mut logger, "three");
+        say(&mut logger, "four");
         let mut line = [0; 200];
         let n = server.recv(&mut line).unwrap();
         assert!(line[..n].ends_with(b": three [2 lines before this one were lost]"));
         let n = server.recv(&mut line).unwrap();
         assert!(line[..n].ends_with(b": four"));
+    }
+
+    #[test]
+    fn lines_of_a_turn_come_at_its_end_and_errors_at_once() {
+        let folder = crate::settings::TestFolder::new("log-turn");
+        let place = folder.0.join("log");
+        let server = std::os::unix::net::UnixDatagram::bind(&place).unwrap();
+        server.set_nonblocking(true).unwrap();
+        let mut line = [0; 200];
+        let mut heard = || server.recv(&mut line).ok().map(|n| line[..n].last().copied());
+        let logger = Mutex::new(Logger::new(Socket::at(vec![place]), formatter()));
+        let (level, front) = (LevelFilter::Info, String::new());
+        let sink = Sink { level, syslog: Some(logger), waiting: Mutex::default(), journal: false, front };
+        let say = |level, text| {
+            sink.log(&Record::builder().level(level).args(format_args!("{text}")).build());
+        };
+        let turn = begin_turn();
+        say(Level::Info, 1);
+        say(Level::Warn, 2);
+        assert_eq!(heard(), None);
+        // With what was said before it.
+        say(Level::Error, 3);
+        assert_eq!([heard(), heard(), heard()], [Some(Some(b'1')), Some(Some(b'2')), Some(Some(b'3'))]);
+        say(Level::Info, 4);
+        assert_eq!(heard(), None);
+        drop(turn);
+        sink.flush();
+        say(Level::Info, 5);
+        assert_eq!([heard(), heard(), heard()], [Some(Some(b'4')), Some(Some(b'5')), None]);
     }
 }

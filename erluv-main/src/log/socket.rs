@@ -88,7 +88,7 @@ impl Socket {
         !self.waiting.is_empty()
     }
 
-    /// Sends what was written, behind what waits; counts it as lost where too much does, or nobody listens.
+    /// Puts what was written behind what waits; counts it as lost where too much does.
     pub(super) fn finish(&mut self, now: Instant) {
         let line = std::mem::take(&mut self.line);
         if self.waiting.len() >= MOST_WAITING {
@@ -100,10 +100,9 @@ impl Socket {
         }
         let lost = std::mem::take(&mut self.lost);
         self.waiting.push_back(Waiting { line, lost });
-        self.drain(now);
     }
 
-    /// Sends what waits, as far as syslogd takes it.
+    /// Sends what waits, as far as syslogd takes it; counts it as lost where nobody listens.
     pub(super) fn drain(&mut self, now: Instant) {
         while let Some(first) = self.waiting.pop_front() {
             match self.send(&first.line, now) {
@@ -166,6 +165,7 @@ mod tests {
     fn say(socket: &mut Socket, text: &str, now: Instant) {
         socket.write_all(text.as_bytes()).unwrap();
         socket.finish(now);
+        socket.drain(now);
     }
 
     #[test]
