@@ -1,13 +1,15 @@
 //! OpenBSD, FreeBSD and NetBSD: fork(2), no control groups, no capabilities. What a system lacks is refused where it
 //! was asked for, and said in the documentation where it cannot be asked for.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
 use libc::c_int;
 
-use super::forked::{Called, check};
-use super::{Born, EVERY_SIGNAL, Forked, Plan, Process, cvt};
+use super::forked::Called;
+use super::plan::Resource;
+use super::{Born, EVERY_SIGNAL, Forked, Plan, Process, check, cvt, errno};
 
 /// Whether no_new_privs exists here: FreeBSD 14 has it as a procctl(2).
 pub(crate) const CAN_FORBID_NEW_PRIVILEGES: bool = cfg!(target_os = "freebsd");
@@ -69,6 +71,25 @@ pub(super) fn close_from(first: c_int) -> Called {
         Ok(_) | Err(libc::EBADF) => Ok(()),
         Err(errno) => Err(errno),
     }
+}
+
+/// Ends this process, and runs nothing of it.
+pub(super) fn exit(status: c_int) -> ! {
+    // SAFETY: _exit takes a number.
+    unsafe { libc::_exit(status) }
+}
+
+pub(super) fn set_limit(resource: Resource, limit: &libc::rlimit) -> Called {
+    // SAFETY: the limit is whole.
+    check(unsafe { libc::setrlimit(resource, limit) }).map(|_| ())
+}
+
+/// How many groups this process has; they come into the cells. `EINVAL` where there are more than those.
+pub(super) fn groups(seen: &[Cell<libc::gid_t>]) -> Called<usize> {
+    let room = c_int::try_from(seen.len()).map_err(|_| libc::EINVAL)?;
+    // SAFETY: there is room for that many, and cells may be written through a shared reference.
+    let count = check(unsafe { libc::getgroups(room, seen.as_ptr().cast::<libc::gid_t>().cast_mut()) })?;
+    usize::try_from(count).map_err(|_| libc::EINVAL)
 }
 
 pub(super) fn set_groups(groups: &[libc::gid_t]) -> Called {
@@ -173,7 +194,7 @@ pub(super) fn is_folder_reachable() -> Called<bool> {
     let mut path = [0_u8; 1024];
     // SAFETY: the buffer is writable for the length that is given.
     let found = unsafe { libc::getcwd(path.as_mut_ptr().cast(), path.len()) };
-    if found.is_null() { Err(super::forked::errno()) } else { Ok(path.first() == Some(&b'/')) }
+    if found.is_null() { Err(errno()) } else { Ok(path.first() == Some(&b'/')) }
 }
 
 pub(super) fn is_set_id() -> bool {
@@ -210,7 +231,7 @@ pub(super) fn clear_environment() -> io::Result<()> {
 pub(super) fn execute(plan: &Plan<'_>) -> c_int {
     // SAFETY: the path ends with NUL, and both lists with a null pointer; all live in the plan.
     unsafe { libc::execve(plan.path.as_ptr(), plan.argv.as_ptr(), plan.env.as_ptr()) };
-    super::forked::errno()
+    errno()
 }
 
 /// No way to ask without a library: main starts no thread, which the linter sees to.

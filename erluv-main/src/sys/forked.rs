@@ -3,13 +3,18 @@
 //! Only async-signal-safe calls on memory that was prepared before the fork: no allocation, no lock, no look-up,
 //! nothing that may panic (S-23). Each step that fails writes its name and errno to the error pipe, and the process is
 //! gone.
+//!
+//! Where the process is in main's memory, thread-local memory is main's: on Linux errno is left alone ([`super::call`]).
 
 use std::convert::Infallible;
-use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::ffi::CStr;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use erluv_proto::ipc::Step;
 use libc::c_int;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{DupFlags, Errno};
 
 use super::plan::{Held, Ids, MOST_DESCRIPTORS, Plan, Role};
 use super::sandbox::capabilities;
@@ -44,8 +49,7 @@ pub(super) fn leave(plan: &Plan<'_>, error: Option<RawFd>, failed: (Step, c_int)
         Some(error) => tell(error, step, errno),
         None => plan.told.set(Some(failed)),
     }
-    // SAFETY: _exit takes a number and runs nothing of this process.
-    unsafe { libc::_exit(FAILED) }
+    os::exit(FAILED)
 }
 
 /// All steps, in the order of their names; `error` is where the error pipe is at any time.
@@ -55,8 +59,7 @@ fn steps(plan: &Plan<'_>, born: Born, error: &mut Option<RawFd>) -> Stepped<Infa
     os::default_dispositions(born.signals).map_err(at(Step::Signals))?;
     own_session().map_err(at(Step::Setsid))?;
     take_terminal(plan.terminal).map_err(at(Step::Terminal))?;
-    // SAFETY: umask takes a number and cannot fail.
-    unsafe { libc::umask(plan.umask) };
+    rustix::process::umask(Mode::from_raw_mode(plan.umask));
     if let Role::Worker(held) = &plan.role {
         become_worker(plan, held, *error, born.sealed)?;
     }
@@ -77,8 +80,7 @@ fn become_worker(plan: &Plan<'_>, held: &Held<'_>, error: Option<RawFd>, sealed:
     let ahead = sandbox::surround(held, sealed)?;
     // While privileged, so that a limit can be above the one of main.
     for (resource, limit) in &plan.limits {
-        // SAFETY: setrlimit reads the limit, which is in the plan.
-        check(unsafe { libc::setrlimit(*resource, limit) }).map_err(at(Step::Setrlimit))?;
+        os::set_limit(*resource, limit).map_err(at(Step::Setrlimit))?;
     }
     // While privileged: an ordinary user can only lower its priority.
     be_nice(plan.nice).map_err(at(Step::Nice))?;
@@ -132,8 +134,7 @@ fn place_descriptors(plan: &Plan<'_>, error: &mut Option<RawFd>) -> Called<Optio
         *place = lift(source.as_raw_fd(), free)?;
     }
     for (target, source) in (0..floor).zip(lifted) {
-        // SAFETY: dup2 takes numbers; the copy has no close-on-exec flag, as it should be.
-        check(unsafe { libc::dup2(source, target) })?;
+        put(source, target, DupFlags::empty())?;
     }
     let mut next = floor;
     *error = error.map(|error| settle(error, &mut next)).transpose()?;
@@ -147,21 +148,59 @@ fn place_descriptors(plan: &Plan<'_>, error: &mut Option<RawFd>) -> Called<Optio
 
 /// A copy at the next place, which is gone with the exec.
 pub(super) fn settle(fd: RawFd, next: &mut RawFd) -> Called<RawFd> {
-    // SAFETY: dup3 takes numbers.
-    let place = check(unsafe { libc::dup3(fd, *next, libc::O_CLOEXEC) })?;
+    let place = *next;
+    put(fd, place, DupFlags::CLOEXEC)?;
     *next = place.saturating_add(1);
     Ok(place)
+}
+
+/// A copy at a place that is another, whatever is open there. By itself it is not close-on-exec, as it should be for a
+/// program's own.
+fn put(fd: RawFd, place: RawFd, flags: DupFlags) -> Called {
+    if place < 0 {
+        return Err(libc::EBADF);
+    }
+    // SAFETY: the place is no -1, and what says that it is owned is never dropped.
+    let mut place = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(place) });
+    rustix::io::dup3(borrowed(fd)?, &mut place, flags).map_err(Errno::raw_os_error)
+}
+
+/// A descriptor of this process by its number. One that is not open is refused by whatever is done with it.
+pub(super) fn borrowed(fd: RawFd) -> Called<BorrowedFd<'static>> {
+    if fd < 0 {
+        return Err(libc::EBADF);
+    }
+    // SAFETY: it is no -1. Who closes it does so after the last use.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// The descriptor is the caller's, who gives it up.
+pub(super) fn close(fd: RawFd) -> Called {
+    if fd < 0 {
+        return Err(libc::EBADF);
+    }
+    // SAFETY: nobody uses it after this.
+    unsafe { rustix::io::try_close(fd) }.map_err(Errno::raw_os_error)
+}
+
+/// Opens a file, close-on-exec where the flags say so.
+pub(super) fn open(path: &CStr, flags: c_int, mode: libc::mode_t) -> Called<RawFd> {
+    let flags = OFlags::from_bits_retain(flags.cast_unsigned());
+    rustix::fs::open(path, flags, Mode::from_raw_mode(mode)).map(IntoRawFd::into_raw_fd).map_err(Errno::raw_os_error)
 }
 
 /// Until the init of the process namespace has given everything up (S-35).
 fn wait_for_init(wait: Option<RawFd>) -> Called {
     let Some(wait) = wait else { return Ok(()) };
-    let mut word = [0_u8];
-    // SAFETY: the byte is ours to be written.
-    match unsafe { libc::read(wait, word.as_mut_ptr().cast(), 1) } {
-        1 => Ok(()),
-        0 => Err(libc::ESRCH),
-        _ => Err(errno()),
+    read_word(wait)
+}
+
+/// One byte of a pipe; `ESRCH` where nobody is left to write it.
+pub(super) fn read_word(pipe: RawFd) -> Called {
+    match rustix::io::read(borrowed(pipe)?, &mut [0]) {
+        Ok(0) => Err(libc::ESRCH),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.raw_os_error()),
     }
 }
 
@@ -170,46 +209,43 @@ pub(super) fn lift(fd: RawFd, floor: c_int) -> Called<RawFd> {
     if fd >= floor {
         return Ok(fd);
     }
-    // SAFETY: fcntl takes numbers for this command.
-    check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, floor) })
+    let lifted = rustix::io::fcntl_dupfd_cloexec(borrowed(fd)?, floor);
+    lifted.map(IntoRawFd::into_raw_fd).map_err(Errno::raw_os_error)
 }
 
 /// No controlling terminal, and a group of its own (S-30).
 pub(super) fn own_session() -> Called {
-    // SAFETY: setsid takes nothing.
-    check(unsafe { libc::setsid() }).map(|_| ())
+    rustix::process::setsid().map(|_| ()).map_err(Errno::raw_os_error)
 }
 
 /// The terminal becomes that of the new session, which has none, and this process its foreground (S-30).
 fn take_terminal(terminal: Option<RawFd>) -> Called {
     let Some(fd) = terminal else { return Ok(()) };
-    // SAFETY: ioctl takes a number for this request.
-    check(unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) }).map(|_| ())
+    rustix::process::ioctl_tiocsctty(borrowed(fd)?).map_err(Errno::raw_os_error)
 }
 
 fn be_nice(nice: Option<c_int>) -> Called {
     let Some(nice) = nice else { return Ok(()) };
-    // SAFETY: setpriority takes numbers; 0 is this process.
-    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) }).map(|_| ())
+    rustix::process::setpriority_process(None, nice).map_err(Errno::raw_os_error)
 }
 
 /// As the user that the process is by now, in the folder where it is by now (S-28).
 fn open_files(plan: &Plan<'_>) -> Called {
     for file in &plan.files {
-        // SAFETY: the path ends with NUL and lives in the plan; the mode is there for a file that is made.
-        let fd = check(unsafe { libc::open(file.path.as_ptr(), file.flags, file.mode) })?;
-        // SAFETY: fcntl takes numbers for this command.
-        let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
-        // SAFETY: fcntl takes numbers for this command, too.
-        check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK) })?;
+        let fd = open(file.path, file.flags, file.mode)?;
+        unblock(borrowed(fd)?).map_err(Errno::raw_os_error)?;
+        // Each is another number: all that the process is given is open already.
         for target in [Some(file.target), file.also].into_iter().flatten() {
-            // SAFETY: dup2 takes numbers; the copy has no close-on-exec flag, as it should be.
-            check(unsafe { libc::dup2(fd, target) })?;
+            put(fd, target, DupFlags::empty())?;
         }
-        // SAFETY: close takes a number; the descriptor is the one just opened, and has its copies.
-        check(unsafe { libc::close(fd) })?;
+        close(fd)?;
     }
     Ok(())
+}
+
+fn unblock(fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    rustix::fs::fcntl_setfl(fd, flags.difference(OFlags::NONBLOCK))
 }
 
 /// Whether the drop holds (S-02): all ids are the plan's, and the way back to root is shut.
@@ -220,13 +256,10 @@ pub(super) fn verify(ids: &Ids) -> Called {
 }
 
 fn has_groups(ids: &Ids) -> Called<bool> {
-    let room = c_int::try_from(ids.seen.len()).map_err(|_| libc::EINVAL)?;
-    // SAFETY: `seen` has room for that many, and its cells may be written through a shared reference.
-    let count = check(unsafe { libc::getgroups(room, ids.seen.as_ptr().cast::<libc::gid_t>().cast_mut()) });
-    let count = match count {
+    let count = match os::groups(&ids.seen) {
         // There are even more.
         Err(libc::EINVAL) => return Ok(false),
-        count => count.and_then(|count| usize::try_from(count).map_err(|_| libc::EINVAL))?,
+        count => count?,
     };
     let seen = || ids.seen.iter().map(std::cell::Cell::get).take(count);
     Ok(seen().eq(ids.groups.iter().copied()) || seen().eq(ids.sorted.iter().copied()))
@@ -234,8 +267,7 @@ fn has_groups(ids: &Ids) -> Called<bool> {
 
 /// As the user that the process is by now, so that main's eyes open no folder for it (S-18).
 fn change_folder(plan: &Plan<'_>) -> Called {
-    // SAFETY: the path ends with NUL and lives in the plan.
-    check(unsafe { libc::chdir(plan.cwd.as_ptr()) })?;
+    rustix::process::chdir(plan.cwd).map_err(Errno::raw_os_error)?;
     if os::is_folder_reachable()? { Ok(()) } else { Err(libc::ENOENT) }
 }
 
@@ -247,21 +279,9 @@ pub(super) fn tell(error: RawFd, step: Step, errno: c_int) {
 }
 
 pub(super) fn write_all(fd: RawFd, bytes: &[u8]) -> Called {
-    // SAFETY: the bytes are readable for their length.
-    let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
-    match usize::try_from(written) {
+    match rustix::io::write(borrowed(fd)?, bytes) {
         Ok(count) if count == bytes.len() => Ok(()),
         Ok(_) => Err(libc::EIO),
-        Err(_) => Err(errno()),
+        Err(error) => Err(error.raw_os_error()),
     }
-}
-
-/// The errno of the call just made. Reads a thread-local and allocates nothing.
-pub(super) fn errno() -> c_int {
-    io::Error::last_os_error().raw_os_error().unwrap_or(0)
-}
-
-/// A result of -1 is an error.
-pub(super) fn check(result: c_int) -> Called<c_int> {
-    if result == -1 { Err(errno()) } else { Ok(result) }
 }

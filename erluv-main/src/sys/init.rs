@@ -8,12 +8,14 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use erluv_proto::ipc::Step;
 use libc::{c_int, c_long};
+use rustix::io::Errno;
 
-use super::forked::{Called, check, join_group, lift, own_session, settle, tell, verify, write_all};
+use super::call::call;
+use super::forked::{Called, close, join_group, lift, own_session, settle, tell, verify, write_all};
 use super::plan::{Held, Ids, Plan, Ready, Role};
-use super::sandbox::{capabilities, close, filter};
+use super::sandbox::{capabilities, filter};
 use super::wipe::Ranges;
-use super::{Born, os};
+use super::{Born, check, os};
 
 /// The exit status of a process that cannot be an init.
 const FAILED: c_int = 71;
@@ -48,15 +50,13 @@ pub(super) fn become_init(plan: &Plan<'_>, born: Born, memory: &Ranges) -> ! {
     let bare = shed.and_then(|()| memory.wipe());
     if let Err(errno) = bare.and_then(|()| close(error)).and_then(|()| write_all(READY, b"!")) {
         tell(error, Step::Init, errno);
-        // SAFETY: _exit takes a number and runs nothing of this process.
-        unsafe { libc::_exit(FAILED) }
+        os::exit(FAILED)
     }
     // The worker has the byte.
     let _ = close(READY);
     loop {
-        let (nothing, none) = (std::ptr::null_mut::<libc::pollfd>(), 0_usize);
         // SAFETY: there is nothing to poll, no time and no mask: it waits for ever.
-        unsafe { libc::syscall(libc::SYS_ppoll, nothing, none, nothing, nothing, none) };
+        let _: Called<usize> = unsafe { call(libc::SYS_ppoll, [0; 5]) };
     }
 }
 
@@ -73,10 +73,8 @@ fn shed(ids: Option<&Ids>, held: &Held<'_>, born: Born, error: &mut RawFd, ready
     os::default_dispositions(born.signals)?;
     ignore_ends()?;
     own_session()?;
-    // SAFETY: the path ends with NUL.
-    check(unsafe { libc::chdir(c"/".as_ptr()) })?;
-    // SAFETY: the name ends with NUL.
-    check(unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) })?;
+    rustix::process::chdir(c"/").map_err(Errno::raw_os_error)?;
+    rustix::thread::set_name(NAME).map_err(Errno::raw_os_error)?;
     if let Some(ids) = ids {
         capabilities::bound_from(held.bounding, 0)?;
         os::set_groups(&ids.groups)?;

@@ -1,15 +1,26 @@
 //! Linux: clone3, pidfds, signals, and ids by system calls of their own (glibc's wrappers take locks, and change
 //! the ids of all threads).
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use libc::{c_int, c_long};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::RawDir;
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Pid, Signal};
+use rustix::thread::{Gid, Uid};
 
-use super::forked::{Called, check, errno};
+use super::call::{address, call, control, word};
+use super::forked::{Called, borrowed, close, open};
+use super::plan::Resource;
 use super::{Born, EVERY_SIGNAL, Forked, Plan, Process, cvt};
+
+pub(super) use super::call::exit;
 
 /// Whether no_new_privs exists here.
 pub(crate) const CAN_FORBID_NEW_PRIVILEGES: bool = true;
@@ -28,9 +39,12 @@ const MOST_CLOSED: u64 = 1 << 20;
 
 // 32-bit systems have a second set of calls for ids of 32 bits.
 #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
-use libc::{SYS_setgroups, SYS_setresgid, SYS_setresuid};
+use libc::{SYS_getgroups, SYS_getresgid, SYS_getresuid, SYS_setgroups};
 #[cfg(any(target_arch = "x86", target_arch = "arm"))]
-use libc::{SYS_setgroups32 as SYS_setgroups, SYS_setresgid32 as SYS_setresgid, SYS_setresuid32 as SYS_setresuid};
+use libc::{
+    SYS_getgroups32 as SYS_getgroups, SYS_getresgid32 as SYS_getresgid, SYS_getresuid32 as SYS_getresuid,
+    SYS_setgroups32 as SYS_setgroups,
+};
 
 /// Makes a process. In the new one, `join` is set where it has to move into the control group by itself.
 pub(super) fn fork_into(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
@@ -155,26 +169,24 @@ fn bit(signal: c_int) -> u64 {
 type Action = [usize; 16];
 
 fn is_ignored(signal: c_int) -> bool {
-    let (mut action, nothing): (Action, _) = ([0; 16], std::ptr::null::<usize>());
-    let place = action.as_mut_ptr();
+    let mut action: Action = [0; 16];
+    let place = action.as_mut_ptr().expose_provenance();
     // SAFETY: no new disposition is given; the place is as long as any processor's struct; the mask has 8 bytes.
-    let result = unsafe { libc::syscall(libc::SYS_rt_sigaction, c_long::from(signal), nothing, place, 8_usize) };
+    let result = unsafe { call(libc::SYS_rt_sigaction, [word(signal), 0, place, 8]) };
     // The flag of the same number in the other word means a call too many, and no more.
-    result != 0 || action.iter().take(2).any(|word| *word == libc::SIG_IGN)
+    result.is_err() || action.iter().take(2).any(|word| *word == libc::SIG_IGN)
 }
 
 /// The dispositions of these signals, those included that glibc keeps for itself and its sigaction(3) refuses.
 pub(super) fn default_dispositions(signals: u64) -> Called {
     let default: Action = [0; 16];
     for signal in (1..=LAST_SIGNAL).filter(|signal| signals & bit(*signal) != 0) {
-        let signal_number = c_long::from(signal);
-        let nothing = std::ptr::null_mut::<usize>();
+        let default = address(&default);
         // SAFETY: the struct is at least as long as any processor's; the old disposition is not asked for; the mask has
         // 8 bytes.
-        let result =
-            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal_number, default.as_ptr(), nothing, 8_usize) };
-        if result != 0 && signal != libc::SIGKILL && signal != libc::SIGSTOP {
-            return Err(errno());
+        match unsafe { call(libc::SYS_rt_sigaction, [word(signal), default, 0, 8]) } {
+            Err(errno) if signal != libc::SIGKILL && signal != libc::SIGSTOP => return Err(errno),
+            Ok(_) | Err(_) => {}
         }
     }
     Ok(())
@@ -182,53 +194,34 @@ pub(super) fn default_dispositions(signals: u64) -> Called {
 
 pub(super) fn empty_mask() -> Called {
     let empty = 0_u64;
-    let how = c_long::from(libc::SIG_SETMASK);
-    let nothing = std::ptr::null_mut::<u64>();
+    let set = address(&empty);
     // SAFETY: the set has the 8 bytes that it is said to have; the old mask is not asked for.
-    called(unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const empty, nothing, 8_usize) })
+    unsafe { call(libc::SYS_rt_sigprocmask, [word(libc::SIG_SETMASK), set, 0, 8]) }.map(|_| ())
 }
 
 /// Closes every descriptor from `first` on (S-16).
 pub(super) fn close_from(first: c_int) -> Called {
-    let from = c_long::from(first);
     // SAFETY: close_range takes numbers; what it closes is used by nobody in this process any more.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, from, c_long::from(u32::MAX), 0) };
-    if result == 0 { Ok(()) } else { close_listed(first).or_else(|_| close_each(first)) }
+    match unsafe { call(libc::SYS_close_range, [word(first), u32::MAX as usize, 0]) } {
+        Ok(_) => Ok(()),
+        Err(_) => close_listed(first).or_else(|_| close_each(first)),
+    }
 }
 
 /// Closes what /proc/self/fd lists: for kernels or filters without close_range(2).
 pub(super) fn close_listed(first: c_int) -> Called {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: the path ends with NUL.
-    let folder = check(unsafe { libc::open(c"/proc/self/fd".as_ptr(), flags) })?;
-    let mut entries = [0_u8; 1024];
-    loop {
-        let room = entries.len();
-        // SAFETY: the buffer is writable for the length that is given.
-        let got = unsafe { libc::syscall(libc::SYS_getdents64, c_long::from(folder), entries.as_mut_ptr(), room) };
-        match usize::try_from(got) {
-            Ok(0) => break,
-            Ok(length) => close_entries(entries.get(..length).unwrap_or_default(), first, folder),
-            Err(_) => return Err(errno()),
+    let folder = open(c"/proc/self/fd", libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC, 0)?;
+    let mut room = [MaybeUninit::uninit(); 1024];
+    let mut entries = RawDir::new(borrowed(folder)?, &mut room);
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(Errno::raw_os_error)?;
+        let listed = decimal(entry.file_name().to_bytes());
+        if let Some(fd) = listed.filter(|fd| *fd >= first && *fd != folder) {
+            close_one(fd);
         }
     }
     close_one(folder);
     Ok(())
-}
-
-/// Walks entries of getdents64(2): inode and offset of 8 bytes each, length of 2, type of 1, the name and its NUL.
-fn close_entries(mut entries: &[u8], first: c_int, folder: c_int) {
-    while let Some([low, high]) = entries.get(16..18) {
-        let length = usize::from(u16::from_ne_bytes([*low, *high]));
-        let name = entries.get(19..length).and_then(|name| name.split(|byte| *byte == 0).next());
-        if let Some(fd) = name.and_then(decimal).filter(|fd| *fd >= first && *fd != folder) {
-            close_one(fd);
-        }
-        match entries.get(length..) {
-            Some(rest) if length > 0 => entries = rest,
-            _ => return,
-        }
-    }
 }
 
 fn decimal(digits: &[u8]) -> Option<c_int> {
@@ -241,66 +234,76 @@ fn decimal(digits: &[u8]) -> Option<c_int> {
 
 /// Closes all numbers up to the hard limit: the last resort. A limit over a million ends the launch.
 pub(super) fn close_each(first: c_int) -> Called {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the place is ours and of the type that getrlimit writes.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
-    if limit.rlim_max > MOST_CLOSED {
-        return Err(libc::EMFILE);
-    }
-    for fd in first..c_int::try_from(limit.rlim_max).unwrap_or(c_int::MAX) {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let limit = limit.filter(|limit| *limit <= MOST_CLOSED).ok_or(libc::EMFILE)?;
+    for fd in first..c_int::try_from(limit).unwrap_or(c_int::MAX) {
         close_one(fd);
     }
     Ok(())
 }
 
+/// Nobody in this process uses that descriptor any more, if it is one.
 fn close_one(fd: c_int) {
-    // SAFETY: close takes a number; nobody in this process uses that descriptor any more.
-    let _ = unsafe { libc::close(fd) };
+    let _ = close(fd);
+}
+
+pub(super) fn set_limit(resource: Resource, limit: &libc::rlimit) -> Called {
+    #[allow(clippy::useless_conversion, reason = "32-bit systems have limits of 32 bits, and an infinity of their own")]
+    let number = |limit: libc::rlim_t| if limit == libc::RLIM_INFINITY { libc::RLIM64_INFINITY } else { limit.into() };
+    let limit = libc::rlimit64 { rlim_cur: number(limit.rlim_cur), rlim_max: number(limit.rlim_max) };
+    // SAFETY: the limit is whole, and 0 is this process; the old one is not asked for.
+    unsafe { call(libc::SYS_prlimit64, [0, resource as usize, address(&limit), 0]) }.map(|_| ())
+}
+
+/// How many groups this process has; they come into the cells. `EINVAL` where there are more than those.
+pub(super) fn groups(seen: &[Cell<libc::gid_t>]) -> Called<usize> {
+    let place = seen.as_ptr().cast_mut().expose_provenance();
+    // SAFETY: there is room for that many, and cells may be written through a shared reference.
+    unsafe { call(SYS_getgroups, [seen.len(), place]) }
 }
 
 pub(super) fn set_groups(groups: &[libc::gid_t]) -> Called {
     // SAFETY: the groups are readable for their number.
-    called(unsafe { libc::syscall(SYS_setgroups, groups.len(), groups.as_ptr()) })
+    unsafe { call(SYS_setgroups, [groups.len(), address(groups)]) }.map(|_| ())
 }
 
 pub(super) fn set_gids(gid: libc::gid_t) -> Called {
-    let gid = c_long::from(gid);
-    // SAFETY: setresgid takes numbers.
-    called(unsafe { libc::syscall(SYS_setresgid, gid, gid, gid) })
+    let gid = Gid::from_raw(gid);
+    rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(Errno::raw_os_error)
 }
 
 pub(super) fn set_uids(uid: libc::uid_t) -> Called {
-    let uid = c_long::from(uid);
-    // SAFETY: setresuid takes numbers.
-    called(unsafe { libc::syscall(SYS_setresuid, uid, uid, uid) })
+    let uid = Uid::from_raw(uid);
+    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(Errno::raw_os_error)
 }
 
 pub(super) fn has_uids(uid: libc::uid_t) -> bool {
-    let (mut real, mut effective, mut saved) = (0, 0, 0);
-    // SAFETY: the three places are ours.
-    let result = unsafe { libc::getresuid(&raw mut real, &raw mut effective, &raw mut saved) };
-    result == 0 && [real, effective, saved] == [uid; 3]
+    ids(SYS_getresuid) == Ok([uid; 3])
 }
 
 pub(super) fn has_gids(gid: libc::gid_t) -> bool {
-    let (mut real, mut effective, mut saved) = (0, 0, 0);
+    ids(SYS_getresgid) == Ok([gid; 3])
+}
+
+/// Real, effective, saved, by getresuid(2) or getresgid(2).
+fn ids(number: c_long) -> Called<[u32; 3]> {
+    let mut ids = [0; 3];
+    let places = ids.each_mut().map(|id| std::ptr::from_mut(id).expose_provenance());
     // SAFETY: the three places are ours.
-    let result = unsafe { libc::getresgid(&raw mut real, &raw mut effective, &raw mut saved) };
-    result == 0 && [real, effective, saved] == [gid; 3]
+    unsafe { call(number, places) }.map(|_| ids)
 }
 
 /// No ptrace and no core from here to the exec, which sets it anew (S-36).
 pub(super) fn forbid_tracing() -> Called {
-    control(libc::PR_SET_DUMPABLE, 0, 0).map(|_| ())
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Errno::raw_os_error)
 }
 
 /// SIGKILL at the death of main; the look at the parent closes the gap in which it may have died already (S-37). In
 /// another process namespace the parent has no number: there the other end of the error pipe, which main alone has,
 /// tells whether it lives.
 pub(super) fn die_with(main: libc::pid_t, error: Option<RawFd>) -> Called {
-    control(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0)?;
-    // SAFETY: getppid takes nothing.
-    let parent = unsafe { libc::getppid() };
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(Errno::raw_os_error)?;
+    let parent = Pid::as_raw(rustix::process::getppid());
     let lives = match error {
         Some(error) if parent == 0 => has_reader(error)?,
         Some(_) | None => parent == main,
@@ -310,24 +313,22 @@ pub(super) fn die_with(main: libc::pid_t, error: Option<RawFd>) -> Called {
 
 /// Whether somebody has the read end of a pipe, poll(2).
 fn has_reader(pipe: RawFd) -> Called<bool> {
-    let mut ends = libc::pollfd { fd: pipe, events: 0, revents: 0 };
-    // SAFETY: the one entry is ours; no time means no wait.
-    check(unsafe { libc::poll(&raw mut ends, 1, 0) })?;
-    Ok(ends.revents & libc::POLLERR == 0)
+    let pipe = borrowed(pipe)?;
+    let mut ends = [PollFd::new(&pipe, PollFlags::empty())];
+    let no_time = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut ends, Some(&no_time)).map_err(Errno::raw_os_error)?;
+    Ok(!ends.iter().any(|end| end.revents().contains(PollFlags::ERR)))
 }
 
 pub(super) fn forbid_new_privileges() -> Called {
-    control(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(|_| ())
+    rustix::thread::set_no_new_privs(true).map_err(Errno::raw_os_error)
 }
 
 /// The kernel puts "(unreachable)" before a folder outside of the root (S-18). Not glibc's getcwd: that may allocate.
 pub(super) fn is_folder_reachable() -> Called<bool> {
     let mut path = [0_u8; 4096];
     // SAFETY: the buffer is writable for the length that is given.
-    let length = unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) };
-    if length == -1 {
-        return Err(errno());
-    }
+    unsafe { call(libc::SYS_getcwd, [path.as_mut_ptr().expose_provenance(), path.len()]) }?;
     Ok(path.first() == Some(&b'/'))
 }
 
@@ -349,19 +350,19 @@ pub(super) fn clear_environment() -> io::Result<()> {
 
 /// Executes the program of a plan, the very file where it is pinned (S-24); comes back with the errno.
 pub(super) fn execute(plan: &Plan<'_>) -> c_int {
-    let (argv, env) = (plan.argv.as_ptr(), plan.env.as_ptr());
-    if plan.pinned.is_some() {
+    let (argv, env) = (plan.argv.as_ptr().expose_provenance(), plan.env.as_ptr().expose_provenance());
+    let made = if plan.pinned.is_some() {
         // Where the descriptors were put in place.
         let fd = plan.descriptors.len().saturating_add(usize::from(plan.error.is_some()));
-        let fd = c_long::try_from(fd).unwrap_or(-1);
-        let (path, flags) = (c"".as_ptr(), c_long::from(libc::AT_EMPTY_PATH));
+        let path = address(c"");
         // SAFETY: the path is empty and ends with NUL, both lists end with a null pointer; all live in the plan.
-        unsafe { libc::syscall(libc::SYS_execveat, fd, path, argv, env, flags) };
+        unsafe { call(libc::SYS_execveat, [fd, path, argv, env, word(libc::AT_EMPTY_PATH)]) }
     } else {
+        let path = address(plan.path);
         // SAFETY: the path ends with NUL, and both lists with a null pointer; all live in the plan.
-        unsafe { libc::execve(plan.path.as_ptr(), argv, env) };
-    }
-    errno()
+        unsafe { call(libc::SYS_execve, [path, argv, env]) }
+    };
+    made.err().unwrap_or(libc::EIO)
 }
 
 /// Whether this process has one thread (S-22). Without a descriptor, as there may be none left: the folder's links are
@@ -369,14 +370,4 @@ pub(super) fn execute(plan: &Plan<'_>) -> c_int {
 pub(super) fn is_single_threaded() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self/task").is_ok_and(|tasks| tasks.nlink() == 3)
-}
-
-pub(super) fn control(option: c_int, argument: c_int, second: c_int) -> Called<c_int> {
-    let (argument, second) = (c_long::from(argument), c_long::from(second));
-    // SAFETY: the options used here take numbers only.
-    check(unsafe { libc::prctl(option, argument, second, 0, 0) })
-}
-
-pub(super) fn called(result: c_long) -> Called {
-    if result == -1 { Err(errno()) } else { Ok(()) }
 }

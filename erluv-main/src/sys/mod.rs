@@ -3,6 +3,7 @@
 //!
 //! - [`plan`]: what a process is to become, prepared whole before the fork.
 //! - [`forked`]: what runs between fork and exec, in the forked process.
+//! - `call`: how it calls the kernel, on Linux.
 //! - [`sandbox`]: what a profile is there.
 //! - [`pid_namespace`], [`init`]: what lets the kernel end a worker with all that it started.
 //! - [`vfork`]: making a worker in main's own memory.
@@ -14,6 +15,8 @@
 // The calls of this module have no safe counterpart, or only one that may allocate or lock.
 #![allow(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+mod call;
 mod detach;
 mod forked;
 mod half;
@@ -179,8 +182,7 @@ pub(crate) fn spawn(plan: &Plan<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Resu
 #[cfg(target_os = "linux")]
 pub(crate) fn try_fork_into(cgroup: BorrowedFd<'_>) -> io::Result<()> {
     match os::fork_into(Some(cgroup))? {
-        // SAFETY: _exit takes a number and runs nothing of this process.
-        Forked::Child(born) => unsafe { libc::_exit(forked::join_group(born.join).err().unwrap_or(0)) },
+        Forked::Child(born) => os::exit(forked::join_group(born.join).err().unwrap_or(0)),
         Forked::Parent(process) => loop {
             match reap(Some(process.pid)).map(|reaped| reaped.status) {
                 Some(ExitStatus::Code(0)) => return Ok(()),
@@ -298,4 +300,14 @@ fn used(usage: &libc::rusage) -> Usage {
 /// The error of a call that answers -1.
 fn cvt(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The same, as an errno. Not in main's memory, where that is another's.
+fn check(result: libc::c_int) -> Result<libc::c_int, libc::c_int> {
+    if result == -1 { Err(errno()) } else { Ok(result) }
+}
+
+/// The errno of the call just made. Reads a thread-local and allocates nothing.
+fn errno() -> libc::c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }

@@ -94,7 +94,7 @@ impl<'a> Held<'a> {
 pub(super) struct Redirect<'a> {
     pub(super) path: &'a CStr,
     pub(super) flags: libc::c_int,
-    pub(super) mode: libc::c_uint,
+    pub(super) mode: libc::mode_t,
     /// The descriptor that it becomes, and the other one where both outputs share it.
     pub(super) target: libc::c_int,
     pub(super) also: Option<libc::c_int>,
@@ -124,7 +124,8 @@ impl<'a> Redirect<'a> {
         Some(Self {
             path: &file.path,
             flags,
-            mode: file.mode,
+            // Policy takes no more than 7777.
+            mode: libc::mode_t::try_from(file.mode).unwrap_or(0),
             target,
             also: (*other == Output::Other).then_some(place),
         })

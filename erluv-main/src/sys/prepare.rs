@@ -7,9 +7,9 @@ use std::mem::MaybeUninit;
 
 use thiserror::Error;
 
-use super::forked::{Called, check};
+use super::forked::Called;
 use super::plan::Resource;
-use super::{EVERY_SIGNAL, cvt, os};
+use super::{EVERY_SIGNAL, check, cvt, os};
 
 /// The only name in main's environment from then on.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";

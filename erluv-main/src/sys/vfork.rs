@@ -18,8 +18,8 @@
 //!
 //! Where the worker's profile has a filter, a process that has it already makes the worker: [`spawner`].
 //!
-//! Both have the same errno, as they have the same thread-local memory: until the process is out of it main does nothing
-//! but wait, by calls that leave errno alone.
+//! Both have the same thread-local memory, errno in it: until the process is out of it neither uses any ([`super::call`]),
+//! and main does nothing but wait.
 
 mod raw;
 pub(in crate::sys) mod spawner;
@@ -183,7 +183,7 @@ fn wait_for_exec(pid: i32) -> bool {
 /// Kills a process that main has waited for. False where it hangs all the same: it may then be in main's memory, in the
 /// kernel or without a processor, but runs nothing there any more, since it meets SIGKILL before it comes back to that.
 fn kill_and_wait(pid: i32) -> bool {
-    raw::call([libc::SYS_kill, pid.into(), libc::SIGKILL.into(), 0, 0]);
+    raw::kill(pid);
     is_out_within(LAST_PATIENCE)
 }
 

@@ -3,9 +3,10 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use erluv_proto::ipc::{ExitStatus, Failure, Step};
 use nix::mount::{MsFlags, mount, umount};
@@ -17,8 +18,9 @@ use super::os;
 use super::sandbox::capabilities;
 use super::testing::{alone, alone_as_root};
 use super::vfork::{forget_the_crowd, is_brief, is_guarded_by};
-use crate::order::{Identity, Input, Order, Terminal};
-use crate::sandbox::{IoPriority, Mounts, Profile, Scheduler};
+use super::{Made, Plan, reap, spawn_and_wait};
+use crate::order::{Identity, Input, Order, Output, OutputFile, Rlimit, Terminal};
+use crate::sandbox::{CallList, IoPriority, Mounts, Profile, Scheduler, Seccomp};
 use crate::tree::UseCgroup;
 use crate::workers::Report;
 use crate::workers::bench::{Bench, NODE, field, order, sandbox, shell};
@@ -94,6 +96,76 @@ fn a_thousand_of_them_leave_main_as_it_was() {
         }
         assert_eq!((own(), std::env::current_dir().unwrap(), umask()), (before, folder, umask_is));
         bench.workers.close();
+    });
+}
+
+/// Descriptors 0 to 2, all the same.
+fn plan<'a>(order: &'a Order, null: &'a File) -> Plan<'a> {
+    Plan::worker(order, vec![null.as_fd(); 3], None).unwrap()
+}
+
+/// What comes of a worker that is made here, and this process's errno after it, where it was another before.
+fn made(order: &Order) -> (Option<(Step, i32)>, i32) {
+    const UNTOUCHED: i32 = 9999;
+    let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+    let plan = plan(order, &null);
+    // SAFETY: the function takes nothing and tells where this thread's errno is.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: the place is this thread's.
+    unsafe { *errno = UNTOUCHED };
+    let made = spawn_and_wait(plan, None);
+    // SAFETY: as above.
+    let errno = unsafe { *errno };
+    let Made::Answered(process, failed) = made.unwrap() else { panic!("it took too long") };
+    while reap(Some(process.pid)).is_none() {
+        std::thread::yield_now();
+    }
+    (failed, errno - UNTOUCHED)
+}
+
+#[test]
+fn a_worker_leaves_errno_alone_whichever_of_its_calls_fails() {
+    alone_as_root(|| {
+        let plain = sandbox(|_| ());
+        let filtered = sandbox(|profile| {
+            profile.seccomp = Seccomp { list: CallList::Default, kill: false };
+            profile.keyring = true;
+        });
+        let limit = |soft, hard| vec![Rlimit { resource: i32::try_from(libc::RLIMIT_CORE).unwrap(), soft, hard }];
+        let many = || Identity { groups: vec![1; 65_537], ..crate::workers::bench::nobody() };
+        let closed = OutputFile { path: c"/no-one-s".to_owned(), append: false, mode: 0o600 };
+        let fails = || {
+            let order = || order(&["/bin/true"]);
+            [
+                (Step::Setrlimit, libc::EINVAL, Order { rlimits: limit(2, 1), ..order() }),
+                (Step::Setgroups, libc::EINVAL, Order { identity: Some(many()), ..order() }),
+                (Step::Chdir, libc::ENOENT, Order { cwd: c"/no/such/folder".to_owned(), ..order() }),
+                (Step::Chdir, libc::ENOTDIR, Order { cwd: c"/bin/true".to_owned(), ..order() }),
+                (Step::Redirect, libc::ENOENT, Order { stdin: Input::File(c"/no/such/file".to_owned()), ..order() }),
+                (Step::Redirect, libc::EACCES, Order { stdout: Output::File(closed.clone()), ..order() }),
+                (Step::Exec, libc::ENOENT, Order { path: c"/no/such/program".to_owned(), ..order() }),
+                (Step::Exec, libc::EACCES, Order { path: c"/etc/passwd".to_owned(), ..order() }),
+            ]
+        };
+        for sandbox in [&plain, &filtered] {
+            for (step, errno, order) in fails() {
+                let order = Order { sandbox: Rc::clone(sandbox), ..order };
+                assert_eq!(made(&order), (Some((step, errno)), 0));
+            }
+            // One fails for each worker, as it should: the way back to root.
+            let order = Order { sandbox: Rc::clone(sandbox), ..order(&["/bin/true"]) };
+            assert_eq!(made(&order), (None, 0));
+        }
+        // A spawner has made those with a filter.
+        let own = std::process::id();
+        assert_ne!(fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap(), "");
+        let passed_over = crate::sandbox::Landlock {
+            read: vec![c"/".to_owned(), c"/no/such/folder".to_owned()],
+            execute: vec![c"/".to_owned()],
+            ..crate::sandbox::Landlock::default()
+        };
+        let ruled = sandbox(|profile| profile.landlock = Some(passed_over));
+        assert_eq!(made(&Order { sandbox: ruled, ..order(&["/bin/true"]) }), (None, 0));
     });
 }
 

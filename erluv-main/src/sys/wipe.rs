@@ -2,10 +2,8 @@
 
 use std::io::{self, Read};
 
-use libc::c_long;
-
+use super::call::{call, word};
 use super::forked::Called;
-use super::os::called;
 
 /// Around an address that is kept: enough for the frames and the thread's own variables there, in whole pages.
 const KEPT: usize = 64 << 10;
@@ -71,9 +69,9 @@ impl Ranges {
     /// Makes zeros of them all. Nothing that lies there may be used after that.
     pub(super) fn wipe(&self) -> Called {
         for (start, end) in self.ranges() {
-            let (length, advice) = (end.saturating_sub(*start), c_long::from(libc::MADV_DONTNEED));
+            let length = end.saturating_sub(*start);
             // SAFETY: the range is private memory of this process, and the caller uses nothing of it any more.
-            called(unsafe { libc::syscall(libc::SYS_madvise, *start, length, advice) })?;
+            unsafe { call(libc::SYS_madvise, [*start, length, word(libc::MADV_DONTNEED)]) }?;
         }
         Ok(())
     }

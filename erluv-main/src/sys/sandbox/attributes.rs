@@ -1,22 +1,22 @@
 //! What a worker is to the kernel besides its user: keys, execution domain, priorities, what its memory may be. Each of
 //! these is one call.
 
-use libc::{c_int, c_long};
+use libc::c_int;
 
 use super::own::Own;
 use crate::sandbox::pass::Pass;
 use crate::sandbox::{IoPriority, Scheduler};
-use crate::sys::forked::{Called, check, errno, write_all};
-use crate::sys::os::{called, control};
+use crate::sys::call::{address, call, control, word};
+use crate::sys::forked::{Called, close, write_all};
 
 /// keyctl(2): a new session keyring in place of the inherited one.
-const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
+const KEYCTL_JOIN_SESSION_KEYRING: usize = 1;
 
 /// ioprio_set(2): a process, and where the class stands.
-const IOPRIO_WHO_PROCESS: c_long = 1;
-const IOPRIO_CLASS_BEST_EFFORT: c_long = 2;
-const IOPRIO_CLASS_IDLE: c_long = 3;
-const IOPRIO_CLASS_PLACE: c_long = 1 << 13;
+const IOPRIO_WHO_PROCESS: usize = 1;
+const IOPRIO_CLASS_BEST_EFFORT: usize = 2;
+const IOPRIO_CLASS_IDLE: usize = 3;
+const IOPRIO_CLASS_PLACE: usize = 1 << 13;
 
 /// As root: its keyring counts for root, who may have many, and belongs to whoever possesses it all the same.
 /// A filter that is in force already lets it with the pass.
@@ -24,13 +24,11 @@ pub(in crate::sys) fn new_keyring(wanted: bool, sealed: Option<Pass>) -> Called 
     if !wanted {
         return Ok(());
     }
-    let unnamed = std::ptr::null::<libc::c_char>();
-    let [fifth, sixth] = sealed.map_or([0; 2], Pass::arguments);
+    let unnamed = 0;
+    // Processors of 32 bits have no passes.
+    let [fifth, sixth] = sealed.map_or([0; 2], Pass::arguments).map(|half| usize::try_from(half).unwrap_or(0));
     // SAFETY: keyctl takes a number and, for this command, a name or a null pointer, and reads nothing else.
-    match unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, unnamed, 0, 0, fifth, sixth) } {
-        -1 => Err(errno()),
-        _ => Ok(()),
-    }
+    unsafe { call(libc::SYS_keyctl, [KEYCTL_JOIN_SESSION_KEYRING, unnamed, 0, 0, fifth, sixth]) }.map(|_| ())
 }
 
 /// Linux as it is without any of the flags of personality(2); that it stays so is the filter's part.
@@ -39,18 +37,18 @@ pub(in crate::sys) fn reset_personality(wanted: bool) -> Called {
         return Ok(());
     }
     // SAFETY: personality takes a number.
-    check(unsafe { libc::personality(0) }).map(|_| ())
+    unsafe { call(libc::SYS_personality, [0]) }.map(|_| ())
 }
 
 pub(in crate::sys) fn set_io_priority(wanted: Option<IoPriority>) -> Called {
     let Some(wanted) = wanted else { return Ok(()) };
     let (class, level) = match wanted {
-        IoPriority::BestEffort(level) => (IOPRIO_CLASS_BEST_EFFORT, c_long::from(level)),
+        IoPriority::BestEffort(level) => (IOPRIO_CLASS_BEST_EFFORT, usize::from(level)),
         IoPriority::Idle => (IOPRIO_CLASS_IDLE, 0),
     };
     let priority = class.wrapping_mul(IOPRIO_CLASS_PLACE) | level;
     // SAFETY: ioprio_set takes numbers; 0 is this process.
-    called(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0_i64, priority) })
+    unsafe { call(libc::SYS_ioprio_set, [IOPRIO_WHO_PROCESS, 0, priority]) }.map(|_| ())
 }
 
 pub(in crate::sys) fn set_scheduler(wanted: Option<Scheduler>) -> Called {
@@ -63,7 +61,7 @@ pub(in crate::sys) fn set_scheduler(wanted: Option<Scheduler>) -> Called {
     // The kernel's struct is one int, 0 for all of these policies.
     let priority: c_int = 0;
     // SAFETY: sched_setscheduler reads one int; 0 is this process.
-    called(unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0_i64, c_long::from(policy), &raw const priority) })
+    unsafe { call(libc::SYS_sched_setscheduler, [0, word(policy), address(&priority)]) }.map(|_| ())
 }
 
 /// Of proc_pid_oom_score_adj(5); `text` is the number in decimal digits.
@@ -84,7 +82,6 @@ pub(in crate::sys) fn deny_write_execute(wanted: bool) -> Called {
 /// Writes a whole text to an open file and closes it.
 pub(super) fn write_and_close(fd: c_int, text: &[u8]) -> Called {
     let written = write_all(fd, text);
-    // SAFETY: close takes a number; the descriptor is the caller's, who gives it up.
-    check(unsafe { libc::close(fd) })?;
+    close(fd)?;
     written
 }

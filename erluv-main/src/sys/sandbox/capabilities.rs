@@ -3,14 +3,13 @@
 
 use std::sync::OnceLock;
 
-use libc::{c_int, c_long};
+use libc::c_int;
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::sandbox::Profile;
-use crate::sys::forked::{Called, errno};
-use crate::sys::os::{called, control};
-
-/// capset(2): the version with two words for each set.
-const VERSION_3: u32 = 0x2008_0522;
+use crate::sys::call::control;
+use crate::sys::forked::Called;
 
 /// prctl(2); the low bits are those of capabilities(7).
 const PR_GET_SECUREBITS: c_int = 27;
@@ -21,20 +20,6 @@ const CAP_SYS_CHROOT: u32 = 18;
 
 /// No kernel has as many.
 const MOST: u32 = 64;
-
-/// A set of capabilities in the halves in which capset(2) takes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Halves {
-    low: u32,
-    high: u32,
-}
-
-impl Halves {
-    fn of(set: u64) -> Self {
-        let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(0);
-        Self { low: half(set), high: half(set.wrapping_shr(32)) }
-    }
-}
 
 fn has(set: u64, capability: u32) -> bool {
     1_u64.checked_shl(capability).is_some_and(|bit| set & bit != 0)
@@ -63,7 +48,7 @@ fn read_bounding(capability: c_int) -> Called<c_int> {
 pub(in crate::sys) fn shield() -> u64 {
     static SHIELD: OnceLock<u64> = OnceLock::new();
     let chroot = 1_u64.checked_shl(CAP_SYS_CHROOT).unwrap_or(0);
-    let permitted = || read().map_or(0, |[_, low, _, _, high, _]| u64::from(high).wrapping_shl(32) | u64::from(low));
+    let permitted = || read().map_or(0, |sets| sets.permitted.bits());
     let bits = || control(PR_GET_SECUREBITS, 0, 0).unwrap_or(libc::SECBIT_KEEP_CAPS_LOCKED);
     *SHIELD.get_or_init(|| if bits() & libc::SECBIT_KEEP_CAPS_LOCKED == 0 { permitted() & chroot } else { 0 })
 }
@@ -107,47 +92,30 @@ pub(in crate::sys) fn reduce(keep: u64, shield: u64) -> Called {
     if keep != 0 {
         control(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0)?;
     }
-    let header = [VERSION_3, 0];
-    // In the order of [`read`].
-    let sets = permitted(keep, shield);
-    // SAFETY: a header of two words and sets of two times three words are what this version reads.
-    called(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) })
+    set_capabilities(None, permitted(keep, shield)).map_err(Errno::raw_os_error)
 }
 
 /// What the programs shall have becomes ambient; whether that and nothing else is left is looked up. Effective it
 /// becomes by the exec. `shield` is as in [`reduce`].
 pub(in crate::sys) fn raise(ambient: u64, shield: u64) -> Called {
     for capability in (0..MOST).filter(|capability| has(ambient, *capability)) {
-        let number = c_long::from(capability);
-        ambient_control(c_long::from(libc::PR_CAP_AMBIENT_RAISE), number)?;
+        let number = c_int::try_from(capability).map_err(|_| libc::EINVAL)?;
+        control(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, number)?;
     }
     if read()? == permitted(ambient, shield) { Ok(()) } else { Err(libc::EPERM) }
 }
 
-/// Nothing effective, in the order of [`read`].
-fn permitted(keep: u64, shield: u64) -> [u32; 6] {
-    let (inheritable, permitted) = (Halves::of(keep), Halves::of(keep | shield));
-    [0, permitted.low, inheritable.low, 0, permitted.high, inheritable.high]
+/// Nothing effective.
+fn permitted(keep: u64, shield: u64) -> CapabilitySets {
+    let set = CapabilitySet::from_bits_retain;
+    CapabilitySets { effective: set(0), permitted: set(keep | shield), inheritable: set(keep) }
 }
 
 /// What is effective in this process.
 pub(super) fn own() -> Called<u64> {
-    let [low, _, _, high, _, _] = read()?;
-    Ok(u64::from(high).wrapping_shl(32) | u64::from(low))
+    read().map(|sets| sets.effective.bits())
 }
 
-/// Effective, permitted, inheritable, first of the lower half, then of the higher.
-fn read() -> Called<[u32; 6]> {
-    let (mut header, mut sets) = ([VERSION_3, 0], [0_u32; 6]);
-    // SAFETY: a header of two words and sets of two times three words are what this version writes.
-    called(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) })?;
-    Ok(sets)
-}
-
-fn ambient_control(command: c_long, capability: c_long) -> Called {
-    // SAFETY: the commands used here take numbers only.
-    match unsafe { libc::prctl(libc::PR_CAP_AMBIENT, command, capability, 0_i64, 0_i64) } {
-        -1 => Err(errno()),
-        _ => Ok(()),
-    }
+fn read() -> Called<CapabilitySets> {
+    rustix::thread::capabilities(None).map_err(Errno::raw_os_error)
 }

@@ -3,10 +3,10 @@
 use libc::c_int;
 use seccompiler::{BpfProgram, sock_filter};
 
+use crate::sys::call::{address, call, control};
 use crate::sys::forked::Called;
-use crate::sys::os::{called, control};
 
-const SECCOMP_SET_MODE_FILTER: libc::c_long = 1;
+const SECCOMP_SET_MODE_FILTER: usize = 1;
 
 /// What a process with a filter is told of itself, PR_GET_SECCOMP.
 const SECCOMP_MODE_FILTER: c_int = 2;
@@ -24,7 +24,7 @@ pub(in crate::sys) fn load_filter(filter: Option<&BpfProgram>) -> Called {
     let length = libc::c_ushort::try_from(filter.len()).map_err(|_| libc::E2BIG)?;
     let program = Program { length, first: filter.as_ptr() };
     // SAFETY: the struct is the kernel's, and the instructions that it points to live for as long as the filter.
-    called(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0_i64, &raw const program) })
+    unsafe { call(libc::SYS_seccomp, [SECCOMP_SET_MODE_FILTER, 0, address(&program)]) }.map(|_| ())
 }
 
 /// Nothing where a filter is in force for this process, else `EPERM`. In a container that may be its own.
@@ -34,11 +34,8 @@ pub(super) fn is_filtered() -> Called {
 
 /// Whether the kernel knows filters: it refuses a null pointer with EFAULT.
 pub(super) fn has_filters() -> bool {
-    let mode: c_int = libc::PR_GET_SECCOMP;
-    // SAFETY: this option takes nothing.
-    let own = unsafe { libc::prctl(mode) };
-    let nothing = std::ptr::null::<Program>();
+    let nothing = 0;
     // SAFETY: the kernel reads a program from the address, and there is none.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0_i64, nothing) };
-    own >= 0 && result == -1 && crate::sys::forked::errno() == libc::EFAULT
+    let result = unsafe { call(libc::SYS_seccomp, [SECCOMP_SET_MODE_FILTER, 0, nothing]) };
+    control(libc::PR_GET_SECCOMP, 0, 0).is_ok() && result == Err(libc::EFAULT)
 }

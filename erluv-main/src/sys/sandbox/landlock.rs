@@ -2,18 +2,20 @@
 
 use std::ffi::{CStr, CString};
 
-use libc::{c_int, c_long};
+use libc::c_int;
+use rustix::fs::FileType;
+use rustix::io::Errno;
 
 use crate::sandbox;
-use crate::sys::forked::{Called, check, errno};
-use crate::sys::os::called;
+use crate::sys::call::{address, call, descriptor, word};
+use crate::sys::forked::{Called, borrowed, close, open};
 
 /// landlock_create_ruleset(2): tell the version.
-const VERSION: c_long = 1;
+const VERSION: usize = 1;
 
 /// landlock_add_rule(2).
-const RULE_PATH_BENEATH: c_long = 1;
-const RULE_NET_PORT: c_long = 2;
+const RULE_PATH_BENEATH: usize = 1;
+const RULE_NET_PORT: usize = 2;
 
 /// Rights to files, in the order of their bits.
 const EXECUTE: u64 = 1;
@@ -144,61 +146,46 @@ pub(in crate::sys) fn restrict(rules: Option<&Rules>) -> Called {
         allow_path(ruleset, path, *rights)?;
     }
     for port in &rules.ports {
-        let no_flags: c_long = 0;
-        let ruleset = c_long::from(ruleset);
+        let (no_flags, rule) = (0, address(port));
         // SAFETY: the struct is the kernel's for this kind of rule.
-        called(unsafe {
-            libc::syscall(libc::SYS_landlock_add_rule, ruleset, RULE_NET_PORT, std::ptr::from_ref(port), no_flags)
-        })?;
+        unsafe { call(libc::SYS_landlock_add_rule, [word(ruleset), RULE_NET_PORT, rule, no_flags]) }?;
     }
     // SAFETY: landlock_restrict_self takes numbers.
-    called(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, c_long::from(ruleset), 0_i64) })?;
+    unsafe { call(libc::SYS_landlock_restrict_self, [word(ruleset), 0]) }?;
     close(ruleset)
 }
 
 fn create(handled: &Handled, size: usize) -> Called<c_int> {
-    let no_flags: c_long = 0;
+    let (no_flags, handled) = (0, address(handled));
     // SAFETY: the struct is the kernel's, and has at least as many bytes.
-    let fd = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::from_ref(handled), size, no_flags) };
-    check(c_int::try_from(fd).map_err(|_| libc::EOVERFLOW)?)
+    unsafe { descriptor(libc::SYS_landlock_create_ruleset, [handled, size, no_flags]) }
 }
 
 fn allow_path(ruleset: c_int, path: &CStr, rights: u64) -> Called {
-    // SAFETY: the path ends with NUL.
-    let parent = match check(unsafe { libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) }) {
+    let parent = match open(path, libc::O_PATH | libc::O_CLOEXEC, 0) {
         Err(libc::ENOENT | libc::ENOTDIR | libc::EACCES) => return Ok(()),
         answer => answer?,
     };
     let rights = if is_folder(parent)? { rights } else { rights & OF_A_FILE };
     let rule = Beneath { rights, parent };
-    let (ruleset, no_flags) = (c_long::from(ruleset), 0 as c_long);
-    let rule = &raw const rule;
+    let (no_flags, rule) = (0, address(&rule));
     // SAFETY: the struct is the kernel's for this kind of rule, and the descriptor in it is open.
-    called(unsafe { libc::syscall(libc::SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, rule, no_flags) })?;
+    unsafe { call(libc::SYS_landlock_add_rule, [word(ruleset), RULE_PATH_BENEATH, rule, no_flags]) }?;
     close(parent)
 }
 
 /// Whether an open path is a folder.
 pub(super) fn is_folder(fd: c_int) -> Called<bool> {
-    let mut status = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the place is ours and of the type that fstat writes.
-    check(unsafe { libc::fstat(fd, status.as_mut_ptr()) })?;
-    // SAFETY: fstat has succeeded, so it has written the status.
-    let status = unsafe { status.assume_init() };
-    Ok(status.st_mode & libc::S_IFMT == libc::S_IFDIR)
-}
-
-pub(in crate::sys) fn close(fd: c_int) -> Called {
-    // SAFETY: close takes a number; the descriptor is the caller's, who gives it up.
-    check(unsafe { libc::close(fd) }).map(|_| ())
+    let status = rustix::fs::fstat(borrowed(fd)?).map_err(Errno::raw_os_error)?;
+    Ok(FileType::from_raw_mode(status.st_mode).is_dir())
 }
 
 /// The version of the kernel's landlock(7), 0 where it has none.
 pub(super) fn version() -> u32 {
-    let nothing = std::ptr::null::<Handled>();
+    let nothing = 0;
     // SAFETY: to tell its version the kernel reads nothing.
-    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0_usize, VERSION) };
-    if version < 0 && errno() != 0 { 0 } else { u32::try_from(version).unwrap_or(0) }
+    let version = unsafe { call(libc::SYS_landlock_create_ruleset, [nothing, 0, VERSION]) };
+    version.map_or(0, |version| u32::try_from(version).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -41,7 +41,6 @@ use super::plan::Held;
 use crate::sandbox::pass::Pass;
 use crate::sandbox::{Profile, calls};
 use crate::sys::vfork::spawner;
-pub(in crate::sys) use landlock::close;
 use mount_plan::MountPlan;
 use own::Own;
 pub(crate) use probe::{can_unshare, host};

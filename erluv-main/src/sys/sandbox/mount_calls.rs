@@ -3,10 +3,12 @@
 
 use std::ffi::CStr;
 
-use libc::{c_int, c_long};
+use libc::c_int;
+use rustix::fs::{Mode, chmod, mkdir, symlink};
+use rustix::io::Errno;
 
-use crate::sys::forked::{Called, check};
-use crate::sys::os::called;
+use crate::sys::call::{address, call, descriptor, word};
+use crate::sys::forked::{Called, borrowed, close, open};
 
 /// Attributes of mounts, mount_setattr(2).
 pub(super) const RDONLY: u64 = 0x1;
@@ -16,11 +18,11 @@ pub(super) const NOEXEC: u64 = 0x8;
 
 const AT_EMPTY_PATH: c_int = libc::AT_EMPTY_PATH;
 const OPEN_TREE_CLONE: c_int = 1;
-const MOVE_MOUNT_EMPTY_PATHS: c_long = 0x4 | 0x40;
-const FSOPEN_CLOEXEC: c_long = 1;
-const FSMOUNT_CLOEXEC: c_long = 1;
-const FSCONFIG_SET_STRING: c_long = 1;
-const FSCONFIG_CMD_CREATE: c_long = 6;
+const MOVE_MOUNT_EMPTY_PATHS: usize = 0x4 | 0x40;
+const FSOPEN_CLOEXEC: usize = 1;
+const FSMOUNT_CLOEXEC: usize = 1;
+const FSCONFIG_SET_STRING: usize = 1;
+const FSCONFIG_CMD_CREATE: usize = 6;
 
 /// The kernel's `struct open_how`.
 #[repr(C)]
@@ -39,33 +41,29 @@ struct MountAttributes {
     users: u64,
 }
 
-fn descriptor(result: c_long) -> Called<c_int> {
-    check(c_int::try_from(result).map_err(|_| libc::EOVERFLOW)?)
-}
-
 /// What a path names, not opened for anything. With `links`, symbolic links are followed; /proc's magic ones never.
 pub(super) fn open_place(path: &CStr, links: bool) -> Called<c_int> {
     let flags = u64::from((libc::O_PATH | libc::O_CLOEXEC).unsigned_abs());
     let resolve = libc::RESOLVE_NO_MAGICLINKS | if links { 0 } else { libc::RESOLVE_NO_SYMLINKS };
     let how = OpenHow { flags, mode: 0, resolve };
-    let (folder, size) = (c_long::from(libc::AT_FDCWD), size_of::<OpenHow>());
+    let (folder, size) = (word(libc::AT_FDCWD), size_of::<OpenHow>());
     // SAFETY: the path ends with NUL, and the struct is the kernel's.
-    descriptor(unsafe { libc::syscall(libc::SYS_openat2, folder, path.as_ptr(), &raw const how, size) })
+    unsafe { descriptor(libc::SYS_openat2, [folder, address(path), address(&how), size]) }
 }
 
 /// A copy of the mount at an open place, with all below it where `recursive`, attached nowhere.
 pub(super) fn copy_mount(place: c_int, recursive: bool) -> Called<c_int> {
     let below = if recursive { libc::AT_RECURSIVE } else { 0 };
-    let flags = c_long::from(OPEN_TREE_CLONE | libc::O_CLOEXEC | AT_EMPTY_PATH | below);
+    let flags = word(OPEN_TREE_CLONE | libc::O_CLOEXEC | AT_EMPTY_PATH | below);
     // SAFETY: the path is empty and ends with NUL.
-    descriptor(unsafe { libc::syscall(libc::SYS_open_tree, c_long::from(place), c"".as_ptr(), flags) })
+    unsafe { descriptor(libc::SYS_open_tree, [word(place), address(c""), flags]) }
 }
 
 /// Attaches a mount to an open place.
 pub(super) fn attach(mount: c_int, place: c_int) -> Called {
-    let (mount, place, empty) = (c_long::from(mount), c_long::from(place), c"".as_ptr());
+    let (mount, place, empty) = (word(mount), word(place), address(c""));
     // SAFETY: both paths are empty and end with NUL.
-    called(unsafe { libc::syscall(libc::SYS_move_mount, mount, empty, place, empty, MOVE_MOUNT_EMPTY_PATHS) })
+    unsafe { call(libc::SYS_move_mount, [mount, empty, place, empty, MOVE_MOUNT_EMPTY_PATHS]) }.map(|_| ())
 }
 
 /// Adds attributes to an open mount, with all below it where `recursive`.
@@ -80,72 +78,63 @@ pub(super) fn make_private(mount: c_int) -> Called {
 }
 
 fn set_mount(mount: c_int, recursive: bool, attributes: &MountAttributes) -> Called {
-    let flags = c_long::from(AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 });
-    let (mount, size) = (c_long::from(mount), size_of::<MountAttributes>());
-    let attributes = std::ptr::from_ref(attributes);
+    let flags = word(AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 });
+    let size = size_of::<MountAttributes>();
     // SAFETY: the path is empty and ends with NUL, and the struct is the kernel's.
-    called(unsafe { libc::syscall(libc::SYS_mount_setattr, mount, c"".as_ptr(), flags, attributes, size) })
+    unsafe { call(libc::SYS_mount_setattr, [word(mount), address(c""), flags, address(attributes), size]) }.map(|_| ())
 }
 
 /// A new file system with options, mounted nowhere.
 pub(super) fn new_mount<T: AsRef<CStr>>(kind: &CStr, options: &[(&CStr, T)], attributes: u64) -> Called<c_int> {
     // SAFETY: the kind ends with NUL.
-    let fs = descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?;
+    let fs = unsafe { descriptor(libc::SYS_fsopen, [address(kind), FSOPEN_CLOEXEC]) }?;
     for (name, value) in options {
-        configure(fs, FSCONFIG_SET_STRING, name.as_ptr(), value.as_ref().as_ptr())?;
+        configure(fs, FSCONFIG_SET_STRING, Some((name, value.as_ref())))?;
     }
-    configure(fs, FSCONFIG_CMD_CREATE, std::ptr::null(), std::ptr::null())?;
-    let attributes = c_long::try_from(attributes).map_err(|_| libc::EINVAL)?;
+    configure(fs, FSCONFIG_CMD_CREATE, None)?;
+    let attributes = usize::try_from(attributes).map_err(|_| libc::EINVAL)?;
     // SAFETY: fsmount takes numbers.
-    let mount = unsafe { libc::syscall(libc::SYS_fsmount, c_long::from(fs), FSMOUNT_CLOEXEC, attributes) };
-    let mount = descriptor(mount);
-    super::landlock::close(fs)?;
+    let mount = unsafe { descriptor(libc::SYS_fsmount, [word(fs), FSMOUNT_CLOEXEC, attributes]) };
+    close(fs)?;
     mount
 }
 
-fn configure(fs: c_int, command: c_long, name: *const libc::c_char, value: *const libc::c_char) -> Called {
+fn configure(fs: c_int, command: usize, option: Option<(&CStr, &CStr)>) -> Called {
+    let (name, value) = option.map_or((0, 0), |(name, value)| (address(name), address(value)));
     // SAFETY: both texts are null or end with NUL, as the command has it.
-    called(unsafe { libc::syscall(libc::SYS_fsconfig, c_long::from(fs), command, name, value, 0_i64) })
+    unsafe { call(libc::SYS_fsconfig, [word(fs), command, name, value, 0]) }.map(|_| ())
 }
 
 /// An open mount becomes the root, and nothing of the one before is left. pivot_root(2), under "pivot_root(".", ".")".
 pub(super) fn enter(root: c_int) -> Called {
-    // SAFETY: fchdir takes a number.
-    check(unsafe { libc::fchdir(root) })?;
-    let here = c".".as_ptr();
-    // SAFETY: both paths end with NUL.
-    called(unsafe { libc::syscall(libc::SYS_pivot_root, here, here) })?;
+    rustix::process::fchdir(borrowed(root)?).map_err(Errno::raw_os_error)?;
+    rustix::process::pivot_root(c".", c".").map_err(Errno::raw_os_error)?;
     // SAFETY: the path ends with NUL.
-    check(unsafe { libc::umount2(here, libc::MNT_DETACH) })?;
-    // SAFETY: the path ends with NUL.
-    check(unsafe { libc::chdir(c"/".as_ptr()) }).map(|_| ())
+    unsafe { call(libc::SYS_umount2, [address(c"."), word(libc::MNT_DETACH)]) }?;
+    rustix::process::chdir(c"/").map_err(Errno::raw_os_error)
 }
 
 /// A folder of exactly this mode. One that is there stays as it is.
 pub(super) fn make_folder(path: &CStr, mode: libc::mode_t) -> Called {
-    // SAFETY: the path ends with NUL.
-    match check(unsafe { libc::mkdir(path.as_ptr(), mode) }) {
-        Err(libc::EEXIST) => return Ok(()),
-        answer => answer?,
-    };
+    let mode = Mode::from_raw_mode(mode);
+    match mkdir(path, mode) {
+        Err(Errno::EXIST) => return Ok(()),
+        answer => answer.map_err(Errno::raw_os_error)?,
+    }
     // The umask is the worker's by now.
-    // SAFETY: the path ends with NUL.
-    check(unsafe { libc::chmod(path.as_ptr(), mode) }).map(|_| ())
+    chmod(path, mode).map_err(Errno::raw_os_error)
 }
 
 /// An empty file to mount on. One that is there stays as it is.
 pub(super) fn make_file(path: &CStr) -> Called {
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
-    let mode: libc::c_uint = 0o444;
-    // SAFETY: the path ends with NUL.
-    match check(unsafe { libc::open(path.as_ptr(), flags, mode) }) {
+    match open(path, flags, 0o444) {
         Err(libc::EEXIST) => Ok(()),
-        fd => super::landlock::close(fd?),
+        fd => close(fd?),
     }
 }
 
 /// A symbolic link.
 pub(super) fn make_link(path: &CStr, to: &CStr) -> Called {
-    // SAFETY: both paths end with NUL.
-    check(unsafe { libc::symlink(to.as_ptr(), path.as_ptr()) }).map(|_| ())
+    symlink(to, path).map_err(Errno::raw_os_error)
 }

@@ -6,10 +6,10 @@ use std::ffi::CStr;
 
 use libc::c_int;
 
-use super::landlock::{close, is_folder};
+use super::landlock::is_folder;
 use super::mount_calls::{self as calls, NODEV, NOEXEC, NOSUID, RDONLY};
 use super::mount_plan::{MountPlan, Step};
-use crate::sys::forked::Called;
+use crate::sys::forked::{Called, close};
 
 /// Nothing to see, no way in.
 const CLOSED: [(&CStr, &CStr); 3] = [(c"mode", c"0"), (c"size", c"4k"), (c"nr_inodes", c"1")];

@@ -4,18 +4,25 @@
 //! all privileges over the namespaces that it then makes, and over nothing else.
 
 use std::ffi::CStr;
+use std::os::fd::IntoRawFd;
 
-use libc::{c_int, c_long};
+use libc::c_int;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::own::Own;
 use crate::order::Identity;
 use crate::sandbox::host::Kind;
 use crate::sandbox::{Namespaces, Profile};
-use crate::sys::forked::{Called, check};
-use crate::sys::os::{self, called};
+use crate::sys::call::{address, call, word};
+use crate::sys::forked::{Called, close};
+use crate::sys::os;
 
 /// Any user who is not root.
 const NOBODY: libc::uid_t = 65534;
+
+/// netdevice(7), the same number on all processors.
+const SIOCSIFFLAGS: usize = 0x8914;
 
 /// The texts of uid_map and gid_map, user_namespaces(7): every id of the worker stands for itself.
 #[derive(Debug)]
@@ -91,7 +98,7 @@ pub(in crate::sys) fn unshare(profile: &Profile, root: bool, own: &Own, maps: &M
 
 pub(super) fn unshare_flags(flags: c_int) -> Called {
     // SAFETY: unshare takes a number.
-    called(unsafe { libc::syscall(libc::SYS_unshare, c_long::from(flags)) })
+    unsafe { call(libc::SYS_unshare, [word(flags)]) }.map(|_| ())
 }
 
 /// A name for the new host, and a way to talk to itself.
@@ -105,15 +112,13 @@ pub(in crate::sys) fn furnish(namespaces: &Namespaces) -> Called {
 fn set_host_name(name: &CStr) -> Called {
     let length = name.count_bytes();
     // SAFETY: the name is readable for its length.
-    called(unsafe { libc::syscall(libc::SYS_sethostname, name.as_ptr(), length) })
+    unsafe { call(libc::SYS_sethostname, [address(name), length]) }.map(|_| ())
 }
 
 /// netdevice(7): a new network has its loopback, down.
 fn raise_loopback() -> Called {
-    let (family, kind) = (c_long::from(libc::AF_INET), c_long::from(libc::SOCK_DGRAM | libc::SOCK_CLOEXEC));
-    // SAFETY: socket takes numbers.
-    let socket = unsafe { libc::syscall(libc::SYS_socket, family, kind, 0_i64) };
-    let socket = check(c_int::try_from(socket).map_err(|_| libc::EOVERFLOW)?)?;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    let socket = socket.map_err(Errno::raw_os_error)?.into_raw_fd();
     // SAFETY: all bytes zero are a valid ifreq.
     let mut request = unsafe { std::mem::zeroed::<libc::ifreq>() };
     for (place, byte) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
@@ -121,8 +126,8 @@ fn raise_loopback() -> Called {
     }
     request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
     // SAFETY: the request is whole.
-    let raised = check(unsafe { libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request) });
-    super::landlock::close(socket)?;
+    let raised = unsafe { call(libc::SYS_ioctl, [word(socket), SIOCSIFFLAGS, address(&request)]) };
+    close(socket)?;
     raised.map(|_| ())
 }
 

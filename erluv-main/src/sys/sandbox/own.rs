@@ -2,12 +2,15 @@
 //! that one, or one that shows less.
 
 use std::ffi::CStr;
+use std::os::fd::IntoRawFd;
 
 use libc::c_int;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use super::attributes::write_and_close;
-use crate::sys::forked::{Called, check};
-use crate::sys::os::control;
+use crate::sys::call::control;
+use crate::sys::forked::{Called, borrowed, open};
 
 /// The descriptor, close-on-exec; -1 where nothing needs it.
 pub(in crate::sys) struct Own {
@@ -24,8 +27,7 @@ impl Own {
             return Ok(Self { folder: -1, root });
         }
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        // SAFETY: the path ends with NUL.
-        let folder = check(unsafe { libc::open(c"/proc/self".as_ptr(), flags) })?;
+        let folder = open(c"/proc/self", flags, 0)?;
         Ok(Self { folder, root })
     }
 
@@ -44,8 +46,8 @@ impl Own {
     }
 
     fn write_it(&self, name: &CStr, text: &[u8]) -> Called {
-        // SAFETY: the name ends with NUL.
-        let fd = check(unsafe { libc::openat(self.folder, name.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) })?;
-        write_and_close(fd, text)
+        let (folder, flags) = (borrowed(self.folder)?, OFlags::WRONLY | OFlags::CLOEXEC);
+        let file = openat(folder, name, flags, Mode::empty()).map_err(Errno::raw_os_error)?;
+        write_and_close(file.into_raw_fd(), text)
     }
 }

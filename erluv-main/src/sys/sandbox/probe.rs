@@ -3,15 +3,13 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use erluv_proto::ipc::ExitStatus;
-use libc::{c_int, c_long};
-
 use super::{capabilities, filter, landlock, namespaces};
 use crate::sandbox::calls;
 use crate::sandbox::host::{Host, Kind};
-use crate::sys::forked::{Called, errno};
-use crate::sys::os::control;
+use crate::sys::call::{address, call, control, word};
+use crate::sys::forked::Called;
 use crate::sys::{Forked, os, reap};
+use erluv_proto::ipc::ExitStatus;
 
 /// Of capabilities(7).
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
@@ -45,8 +43,7 @@ pub(crate) fn can_unshare(kind: Kind, root: bool) -> bool {
 /// Runs `attempt` in a process of its own, whether it succeeds. Only async-signal-safe calls may be in it.
 pub(super) fn succeeds(attempt: impl FnOnce() -> Called) -> bool {
     match os::fork_into(None) {
-        // SAFETY: _exit takes a number and runs nothing of this process.
-        Ok(Forked::Child { .. }) => unsafe { libc::_exit(attempt().err().unwrap_or(0)) },
+        Ok(Forked::Child { .. }) => os::exit(attempt().err().unwrap_or(0)),
         Ok(Forked::Parent(process)) => loop {
             match reap(Some(process.pid)) {
                 Some(ended) => return ended.status == ExitStatus::Code(0),
@@ -59,18 +56,18 @@ pub(super) fn succeeds(attempt: impl FnOnce() -> Called) -> bool {
 
 /// keyctl(2), the number of a keyring that this process may not have.
 fn has_keyrings() -> bool {
-    const GET_KEYRING_ID: c_long = 0;
-    const PROCESS_KEYRING: c_long = -2;
+    const GET_KEYRING_ID: usize = 0;
+    const PROCESS_KEYRING: libc::c_int = -2;
     // SAFETY: this command takes numbers, and makes nothing where the last is 0.
-    let id = unsafe { libc::syscall(libc::SYS_keyctl, GET_KEYRING_ID, PROCESS_KEYRING, 0_i64) };
-    id >= 0 || errno() == libc::ENOKEY
+    let id = unsafe { call(libc::SYS_keyctl, [GET_KEYRING_ID, word(PROCESS_KEYRING), 0]) };
+    matches!(id, Ok(_) | Err(libc::ENOKEY))
 }
 
 /// mount_setattr(2), which came last of the calls that are used: without a size it is EINVAL.
 fn has_mount_setattr() -> bool {
-    let (nowhere, no_flags, nothing): (c_int, c_long, _) = (-1, 0, std::ptr::null::<u64>());
-    let path = c"".as_ptr();
+    let (nowhere, no_flags, nothing) = (word(-1), 0, 0);
+    let path = address(c"");
     // SAFETY: the kernel looks at the size first, and reads nothing for none.
-    let result = unsafe { libc::syscall(libc::SYS_mount_setattr, c_long::from(nowhere), path, no_flags, nothing, 0) };
-    result == -1 && errno() == libc::EINVAL
+    let result = unsafe { call(libc::SYS_mount_setattr, [nowhere, path, no_flags, nothing, 0]) };
+    result == Err(libc::EINVAL)
 }

@@ -5,25 +5,16 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use libc::{c_long, c_void};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::futex::{self, Flags, Timespec};
 
-/// A system call, its number first, that leaves errno alone; an error comes as a negative number.
-pub(super) fn call([number, first, second, third, fourth]: [c_long; 5]) -> c_long {
-    let result: c_long;
-    // SAFETY: the calls made here are given numbers and addresses of what lives on, and write nothing.
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            inlateout("rax") number => result,
-            in("rdi") first,
-            in("rsi") second,
-            in("rdx") third,
-            in("r10") fourth,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
+/// SIGKILL to a child of main's that is not reaped yet.
+pub(super) fn kill(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid.max(0)) {
+        // It has ended where this fails.
+        let _ = kill_process(pid, Signal::KILL);
     }
-    result
 }
 
 /// clone3(2), its fifth and sixth argument, which it does not read, as given. The new process begins with `entry` and
@@ -73,21 +64,20 @@ pub(super) unsafe fn clone(
 /// for words that the kernel clears, which wakes without FUTEX_PRIVATE_FLAG. Any error but the end of the time is a
 /// reason to look again, and so is any other return: false is that end alone.
 pub(super) fn wait(word: &AtomicU32, is: u32, shared: bool, time: Duration) -> bool {
-    let time = libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
-    let how = if shared { libc::FUTEX_WAIT } else { libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG };
-    let address = word.as_ptr() as c_long;
-    let error = call([libc::SYS_futex, address, how.into(), is.into(), &raw const time as c_long]).saturating_neg();
-    error != c_long::from(libc::ETIMEDOUT)
+    let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+    futex::wait(word, flags(shared), is, Some(&time)) != Err(Errno::TIMEDOUT)
 }
 
 /// The same without an end, for a word that this process's own kind changes.
 pub(super) fn wait_long(word: &AtomicU32, is: u32) {
-    let how = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-    call([libc::SYS_futex, word.as_ptr() as c_long, how.into(), is.into(), 0]);
+    let _ = futex::wait(word, flags(false), is, None);
 }
 
 /// Wakes who waits for a word, `shared` as in [`wait`].
 pub(super) fn wake(word: &AtomicU32, shared: bool) {
-    let how = if shared { libc::FUTEX_WAKE } else { libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG };
-    call([libc::SYS_futex, word.as_ptr() as c_long, how.into(), 1, 0]);
+    let _ = futex::wake(word, flags(shared), 1);
+}
+
+fn flags(shared: bool) -> Flags {
+    if shared { Flags::empty() } else { Flags::PRIVATE }
 }

@@ -8,7 +8,7 @@
 //!
 //! What the filter refuses to a worker and a worker needs on its way to its exec is allowed with a [`Pass`].
 //!
-//! While main runs it waits for a word to change, and calls nothing that touches errno, which is main's, too.
+//! While main runs it waits for a word to change. Like its workers it leaves errno alone, which is main's, too.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::io;
@@ -24,7 +24,7 @@ use super::{IN_USE, PATIENCE, Start, enter, is_out_within, kill_and_wait, raw, w
 use crate::sandbox::pass::Pass;
 use crate::sys::forked::Called;
 use crate::sys::half::{is_half, keep_apart};
-use crate::sys::os::{CLONE_CLEAR_SIGHAND, clone_args, die_with, forbid_new_privileges};
+use crate::sys::os::{CLONE_CLEAR_SIGHAND, clone_args, die_with, exit, forbid_new_privileges};
 use crate::sys::sandbox::filter::load_filter;
 
 /// Its name in the lists of processes, comm.
@@ -211,7 +211,7 @@ impl Spawner {
             if !self.lives() {
                 return true;
             }
-            raw::call([libc::SYS_kill, self.pid.into(), libc::SIGKILL.into(), 0, 0]);
+            raw::kill(self.pid);
             raw::wait(&self.desk().alive, 1, true, LOOK);
         }
         !self.lives()
@@ -285,9 +285,7 @@ extern "C" fn begin(birth: *const c_void) -> ! {
         }
         Err(errno) => {
             say(desk, errno.unsigned_abs());
-            loop {
-                raw::call([libc::SYS_exit_group, 1, 0, 0, 0]);
-            }
+            exit(1)
         }
     }
 }
@@ -297,10 +295,9 @@ fn say(desk: &Desk, state: u32) {
     raw::wake(&desk.state, false);
 }
 
-/// What it is from here on, beside what it has from main. Main does nothing meanwhile, so errno may be used.
+/// What it is from here on, beside what it has from main.
 fn prepare(recipe: &Recipe, main: libc::pid_t) -> Called {
-    // SAFETY: the name ends with NUL.
-    let _ = unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) };
+    let _ = rustix::thread::set_name(NAME);
     die_with(main, None)?;
     forbid_new_privileges()?;
     load_filter(Some(&recipe.filter))
