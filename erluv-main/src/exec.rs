@@ -108,7 +108,9 @@ impl Session {
     }
 
     fn run(mut self, order: Order, purpose: Purpose) -> io::Result<u8> {
-        let worker = match self.workers.launch(order, purpose, Instant::now()) {
+        let wanted = self.workers.want(order, purpose);
+        let Some(outcome) = self.workers.launch(vec![wanted], Instant::now()).pop() else { return Ok(exit::OSERR) };
+        let worker = match outcome {
             LaunchOutcome::Failed(report) => {
                 let code = end_of(&report).unwrap_or(exit::OSERR);
                 self.workers.close();
@@ -122,9 +124,10 @@ impl Session {
                 }
                 worker
             }
-            LaunchOutcome::Pending { worker, error_pipe } => {
-                let raw = error_pipe.as_raw_fd();
-                self.poll.registry().register(&mut SourceFd(&raw), tokens::exec(worker), Interest::READABLE)?;
+            LaunchOutcome::Pending { worker } => {
+                if let Some(raw) = self.workers.error_pipe(worker).map(|pipe| pipe.as_raw_fd()) {
+                    self.poll.registry().register(&mut SourceFd(&raw), tokens::exec(worker), Interest::READABLE)?;
+                }
                 worker
             }
         };

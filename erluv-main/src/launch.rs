@@ -11,7 +11,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::order::{Identity, Input, Order, Output};
-use crate::sys::{Made, Plan, Process, discard, spawn, spawn_and_wait, spawn_init, spawn_within, suits};
+use crate::sys::{Made, Plan, Process, Wanted, discard, room, spawn, spawn_and_wait, spawn_init, spawn_within, suits};
 use crate::terminal::{self, Pair};
 
 /// The step before the fork that failed, or the fork, and its errno.
@@ -64,88 +64,87 @@ pub(crate) fn open_null() -> io::Result<OwnedFd> {
     OpenOptions::new().read(true).write(true).open("/dev/null").map(OwnedFd::from)
 }
 
-/// Makes the worker of an order, on Linux in `cgroup`. The worker's ends are closed here, whatever comes of it, so
-/// that its end is the end of its streams (S-21).
+/// Makes the workers of orders, on Linux each in the group beside it: what came of each, in their order. Those that can be
+/// made in main's memory go their way at the same time. The workers' ends are closed here, whatever comes of it, so that
+/// the end of a worker is the end of its streams (S-21).
 ///
 /// # Errors
-/// The step that failed in this process; those of the new one come by [`Forked::answer`].
-pub(crate) fn launch(
-    order: &Order,
+/// Each by itself: the step that failed in this process; those of the new one come by [`Forked::answer`].
+pub(crate) fn launch_all(
+    asked: &[(&Order, Option<BorrowedFd<'_>>)],
     null: BorrowedFd<'_>,
-    cgroup: Option<BorrowedFd<'_>>,
-) -> Result<Forked, Unlaunched> {
-    make(order, null, cgroup, Beside::Nobody)
+) -> Vec<Result<Forked, Unlaunched>> {
+    let streams = asked.iter().map(|(order, _)| Streams::of(order)).collect::<Vec<_>>();
+    let opened = asked.iter().zip(&streams).map(|((order, cgroup), streams)| {
+        let descriptors = streams.as_ref().ok()?.descriptors(order, null);
+        Some(Ready { order, descriptors, cgroup: *cgroup })
+    });
+    let ready = opened.collect::<Vec<_>>();
+    let answers = wait_for(&ready);
+    let forked = ready.into_iter().zip(answers).map(|(ready, answer)| match (ready, answer) {
+        (Some(_), Some((process, failed))) => Some(Ok((process, None, Answer::Known(failed)))),
+        (Some(ready), None) => Some(fork(ready.order, ready.descriptors, ready.cgroup, None)),
+        (None, _) => None,
+    });
+    let forked = forked.collect::<Vec<_>>();
+    let joined = streams.into_iter().zip(forked).map(|(streams, forked)| {
+        let ends = streams?.ends;
+        let (process, init, answer) = forked.unwrap_or(Err((Step::Fork, libc::EIO)))?;
+        Ok(Forked { process, init, answer, ends })
+    });
+    joined.collect()
 }
 
-/// As [`launch`], for a process that goes where a worker is already: its group and, where there is an init, the process
-/// namespace of that. Main does not wait for its exec, as it does not know how that worker's group fares.
+/// As [`launch_all`], for one process that goes where a worker is already: its group and, where there is an init, the
+/// process namespace of that. Main does not wait for its exec, as it does not know how that worker's group fares.
 ///
 /// # Errors
-/// As those of [`launch`].
+/// As those of [`launch_all`].
 pub(crate) fn launch_beside(
     order: &Order,
     null: BorrowedFd<'_>,
     cgroup: Option<BorrowedFd<'_>>,
     init: Option<&Process>,
 ) -> Result<Forked, Unlaunched> {
-    make(order, null, cgroup, Beside::Worker(init))
+    let streams = Streams::of(order)?;
+    let (process, init, answer) = fork(order, streams.descriptors(order, null), cgroup, init)?;
+    Ok(Forked { process, init, answer, ends: streams.ends })
 }
 
-/// Whom a process joins.
-#[derive(Clone, Copy)]
-enum Beside<'w> {
-    Nobody,
-    /// A worker, and the init of its process namespace.
-    Worker(Option<&'w Process>),
+/// A worker whose streams are open.
+struct Ready<'o> {
+    order: &'o Order,
+    descriptors: [BorrowedFd<'o>; 3],
+    cgroup: Option<BorrowedFd<'o>>,
 }
 
-fn make(
-    order: &Order,
-    null: BorrowedFd<'_>,
-    cgroup: Option<BorrowedFd<'_>>,
-    beside: Beside<'_>,
-) -> Result<Forked, Unlaunched> {
-    let at = |step| move |error: io::Error| (step, error.raw_os_error().unwrap_or(libc::EIO));
-    let pair = order.terminal.as_ref().map(|wanted| terminal::open(wanted, order.identity.as_ref()));
-    let Streams { ends, stdin, stdout, stderr, slave } =
-        Streams::open(order, pair.transpose().map_err(at(Step::Terminal))?).map_err(at(Step::Pipe))?;
-    give_to_user([&stdin, &stdout, &stderr], order.identity.as_ref()).map_err(at(Step::Pipe))?;
-    let slave = slave.as_ref().map(AsFd::as_fd);
-    let own_in = match &order.stdin {
-        Input::Null | Input::File(_) => None,
-        Input::Pipe => stdin.as_ref().map(AsFd::as_fd),
-        Input::Terminal => slave,
-        Input::Own => Some(rustix::stdio::stdin()),
-    };
-    let own_out = own(&order.stdout, stdout.as_ref(), slave, rustix::stdio::stdout());
-    let own_err = own(&order.stderr, stderr.as_ref(), slave, rustix::stdio::stderr());
-    let descriptors = [
-        own_in.unwrap_or(null),
-        target(&order.stdout, own_out, own_err).unwrap_or(null),
-        target(&order.stderr, own_err, own_out).unwrap_or(null),
-    ];
-    let waited = match beside {
-        Beside::Nobody if suits(order) => wait_for(order, descriptors, cgroup),
-        Beside::Nobody | Beside::Worker(_) => None,
-    };
-    let (process, init, answer) = match (waited, beside) {
-        (Some((process, failed)), _) => (process, None, Answer::Known(failed)),
-        (None, Beside::Worker(Some(init))) => fork(order, descriptors, cgroup, Some(init))?,
-        (None, Beside::Nobody | Beside::Worker(None)) => fork(order, descriptors, cgroup, None)?,
-    };
-    Ok(Forked { process, init, answer, ends })
+/// Makes what can be made in main's memory, and waits for the execs. Nothing of those where that did not come to anything:
+/// fork is the way then.
+fn wait_for(ready: &[Option<Ready<'_>>]) -> Vec<Option<(Process, Option<Unlaunched>)>> {
+    let mut answers = ready.iter().map(|_| None).collect::<Vec<_>>();
+    let mut left = answers.iter_mut().zip(ready).filter_map(|(answer, ready)| Some((answer, ready.as_ref()?)));
+    loop {
+        let suiting = left.by_ref().filter(|(_, ready)| suits(ready.order));
+        let planned = suiting.filter_map(|(answer, ready)| Some((answer, ready.plan()?)));
+        // Main may wait for each batch, and thinks otherwise of whom it makes this way after it.
+        let (places, wanted): (Vec<_>, Vec<_>) = planned.take(room()).unzip();
+        if places.is_empty() {
+            break;
+        }
+        for (place, made) in places.into_iter().zip(spawn_and_wait(wanted)) {
+            if let Ok(Made::Answered(process, failed)) = made {
+                *place = Some((process, failed));
+            }
+        }
+    }
+    answers
 }
 
-/// Makes a process and waits for its exec. Nothing where that did not come to anything: fork is the way then.
-fn wait_for(
-    order: &Order,
-    descriptors: [BorrowedFd<'_>; 3],
-    cgroup: Option<BorrowedFd<'_>>,
-) -> Option<(Process, Option<Unlaunched>)> {
-    let plan = Plan::worker(order, descriptors.to_vec(), None).ok()?;
-    match spawn_and_wait(plan, cgroup) {
-        Ok(Made::Answered(process, failed)) => Some((process, failed)),
-        Ok(Made::Late) | Err(_) => None,
+impl<'o> Ready<'o> {
+    /// Without an error pipe.
+    fn plan(&self) -> Option<Wanted<'o>> {
+        let plan = Plan::worker(self.order, self.descriptors.to_vec(), None).ok()?;
+        Some(Wanted { plan, cgroup: self.cgroup })
     }
 }
 
@@ -156,7 +155,6 @@ fn fork(
     cgroup: Option<BorrowedFd<'_>>,
     init: Option<&Process>,
 ) -> Result<(Process, Option<Process>, Answer), Unlaunched> {
-    let at = |step| move |error: io::Error| (step, error.raw_os_error().unwrap_or(libc::EIO));
     // Nobody waits at either end: what is said there is one short write into an empty pipe.
     let (answer, error) =
         pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|errno| at(Step::Pipe)(errno.into()))?;
@@ -220,7 +218,39 @@ struct Streams {
     slave: Option<OwnedFd>,
 }
 
+/// A step of main's that failed.
+fn at(step: Step) -> impl Fn(io::Error) -> Unlaunched {
+    move |error| (step, error.raw_os_error().unwrap_or(libc::EIO))
+}
+
 impl Streams {
+    /// Those of an order, the worker's ends its user's.
+    fn of(order: &Order) -> Result<Self, Unlaunched> {
+        let pair = order.terminal.as_ref().map(|wanted| terminal::open(wanted, order.identity.as_ref()));
+        let streams = Self::open(order, pair.transpose().map_err(at(Step::Terminal))?).map_err(at(Step::Pipe))?;
+        let Self { stdin, stdout, stderr, .. } = &streams;
+        give_to_user([stdin, stdout, stderr], order.identity.as_ref()).map_err(at(Step::Pipe))?;
+        Ok(streams)
+    }
+
+    /// What becomes descriptors 0 to 2 of the worker.
+    fn descriptors<'f>(&'f self, order: &Order, null: BorrowedFd<'f>) -> [BorrowedFd<'f>; 3] {
+        let slave = self.slave.as_ref().map(AsFd::as_fd);
+        let own_in = match &order.stdin {
+            Input::Null | Input::File(_) => None,
+            Input::Pipe => self.stdin.as_ref().map(AsFd::as_fd),
+            Input::Terminal => slave,
+            Input::Own => Some(rustix::stdio::stdin()),
+        };
+        let own_out = own(&order.stdout, self.stdout.as_ref(), slave, rustix::stdio::stdout());
+        let own_err = own(&order.stderr, self.stderr.as_ref(), slave, rustix::stdio::stderr());
+        [
+            own_in.unwrap_or(null),
+            target(&order.stdout, own_out, own_err).unwrap_or(null),
+            target(&order.stderr, own_err, own_out).unwrap_or(null),
+        ]
+    }
+
     fn open(order: &Order, pair: Option<Pair>) -> io::Result<Self> {
         let (master, slave) = pair.map(|pair| (pair.master, pair.slave)).unzip();
         let copy = || master.as_ref().map(OwnedFd::try_clone).transpose();

@@ -14,27 +14,30 @@ mod looks;
 #[cfg(target_os = "linux")]
 mod option_tests;
 mod reap;
+mod start;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use erluv_proto::ids::{RequestId, WorkerId};
-use erluv_proto::ipc::{self, Exited, Failure, LaunchFailed, SIGNALS, Step};
+use erluv_proto::ipc::{self, Exited, LaunchFailed, SIGNALS, Step};
 
-use crate::audit::{Asked, Subject};
-use crate::launch::{self, Answer, Ends};
-use crate::order::{Ending, NodeIndex, Order, Running};
+use crate::audit::Subject;
+use crate::launch::{self, Ends};
+use crate::order::{Ending, NodeIndex, Running};
 use crate::sandbox::{CgroupLimits, Sandbox};
 use crate::sys::{Process, Reaped};
 use crate::tree::Trees;
 use crate::worker::{Event, State};
 use looks::Looks;
+
+pub(crate) use start::{LaunchOutcome, Purpose, Wanted};
 
 /// What a node's child is to be told; in [`Report::Launched`] with the node's ends of the pipes.
 #[derive(Debug)]
@@ -45,26 +48,6 @@ pub(crate) enum Report {
     Failed(NodeIndex, LaunchFailed),
     /// It has ended, and so has all that it started.
     Exited(NodeIndex, Exited),
-}
-
-/// What comes of an order at once.
-#[derive(Debug)]
-pub(crate) enum LaunchOutcome<'w> {
-    /// It is forked. When the pipe is readable, [`Workers::exec_answered`] is to be called; it closes the pipe.
-    Pending { worker: WorkerId, error_pipe: BorrowedFd<'w> },
-    /// Main has waited for its exec: it runs, or a step of it has failed and it is about to end.
-    Answered { worker: WorkerId, report: Option<Report> },
-    /// No process was made.
-    Failed(Report),
-}
-
-/// What a launch is for, besides its order.
-#[derive(Debug)]
-pub(crate) struct Purpose {
-    /// Who asked, for the audit log.
-    pub(crate) asked: Asked,
-    /// From SIGTERM to SIGKILL, where main itself ends the worker.
-    pub(crate) grace: Duration,
 }
 
 /// One worker.
@@ -174,102 +157,6 @@ impl Workers {
     /// The `cgroup.kill` of all workers of a node, open for writing, for its child (design.md §2).
     pub(crate) fn kill_file(&mut self, node: NodeIndex) -> Option<OwnedFd> {
         self.trees.kill_file(node)
-    }
-
-    /// Launches a worker. The node is told nothing before its program runs (S-33).
-    pub(crate) fn launch(&mut self, order: Order, purpose: Purpose, now: Instant) -> LaunchOutcome<'_> {
-        let worker = self.name_nobody();
-        let Purpose { asked, grace } = purpose;
-        let subject = asked.worker(worker, &order);
-        let forked = match self.fork(&order, worker) {
-            Ok(forked) => forked,
-            Err((step, errno)) => {
-                subject.failed(step, errno);
-                let failure = Failure::Step(step, errno);
-                let failed = LaunchFailed { request: order.request, worker, failure };
-                return LaunchOutcome::Failed(Report::Failed(order.node, failed));
-            }
-        };
-        let launch::Forked { process, init, answer, ends } = forked;
-        let entry = Worker {
-            node: order.node,
-            request: order.request,
-            subject,
-            user: order.identity.map(|identity| identity.name).unwrap_or_default(),
-            state: State::Launching,
-            leader: process.pid,
-            process: Some(process),
-            error: None,
-            ends,
-            ending: order.ending,
-            killer: None,
-            condemned: false,
-            killer_error: None,
-            init,
-            oom: false,
-            timeout: false,
-            grace,
-            failure: None,
-            started: now,
-            ended: None,
-            grace_ends: None,
-            timer: order.sandbox.profile.wall.and_then(|wall| now.checked_add(wall)),
-            sandbox: order.sandbox,
-            pause: end::FIRST_PAUSE,
-            give_up: None,
-        };
-        self.by_pid.insert(entry.leader, worker);
-        self.inits.extend(entry.init.as_ref().map(|init| (init.pid, worker)));
-        let of_node = self.by_node.entry(order.node).or_default();
-        of_node.ids.insert(worker);
-        of_node.running.add(&entry.user, entry.sandbox.profile.name.as_str());
-        self.timers.extend(entry.timer.map(|at| (at, worker)));
-        self.table.insert(worker, Box::new(entry));
-        self.await_exec(worker, answer, now)
-    }
-
-    /// Takes down how the exec of a new worker went, or the pipe that will say it.
-    fn await_exec(&mut self, worker: WorkerId, answer: Answer, now: Instant) -> LaunchOutcome<'_> {
-        let failed = match answer {
-            Answer::Known(failed) => failed,
-            Answer::Pipe(pipe) => {
-                return match self.table.get_mut(&worker).map(|entry| entry.error.insert(pipe)) {
-                    Some(pipe) => LaunchOutcome::Pending { worker, error_pipe: OwnedFd::as_fd(pipe) },
-                    None => LaunchOutcome::Answered { worker, report: None },
-                };
-            }
-        };
-        let event = if failed.is_some() { Event::ExecFailed } else { Event::ExecSucceeded };
-        if let Some(entry) = self.table.get_mut(&worker) {
-            entry.failure = failed;
-        }
-        let mut report = None;
-        self.happens(worker, event, now, &mut |told| report = Some(told));
-        LaunchOutcome::Answered { worker, report }
-    }
-
-    fn fork(&mut self, order: &Order, worker: WorkerId) -> Result<launch::Forked, launch::Unlaunched> {
-        match self.fork_once(order, worker) {
-            // What clone3(2) says of a control group that is gone.
-            Err((Step::Fork, libc::ENOENT | libc::ENODEV)) if self.trees.reopen() => self.fork_once(order, worker),
-            forked => forked,
-        }
-    }
-
-    fn fork_once(&mut self, order: &Order, worker: WorkerId) -> Result<launch::Forked, launch::Unlaunched> {
-        let errno = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO);
-        let null = self.null.as_ref().map_err(|error| (Step::Descriptors, errno(error)))?;
-        let closed = order.identity.as_ref().is_some_and(|identity| identity.uid != 0);
-        let folder = self
-            .trees
-            .make(order.node, worker, &order.sandbox.profile, closed)
-            .map_err(|error| (Step::Cgroup, errno(&error)))?;
-        let forked = launch::launch(order, null.as_fd(), folder.as_ref().map(AsFd::as_fd));
-        if forked.is_err() {
-            // Nothing was ever in it, and it has no session: 0 leads none.
-            self.trees.remove(order.node, worker, 0);
-        }
-        forked
     }
 
     /// The error pipe of a worker is readable, or at its end.

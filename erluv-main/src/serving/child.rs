@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use erluv_proto::ids::RequestId;
+use erluv_proto::ids::{RequestId, WorkerId};
 use erluv_proto::ipc::{Failure, Launch, LaunchFailed, Ready, ToChild, ToMain};
 use mio::Interest;
 use mio::unix::SourceFd;
@@ -13,8 +13,9 @@ use crate::audit::Asked;
 use crate::half::Loss;
 use crate::half::life::{Event, State};
 use crate::settings::SandboxNeed;
+use crate::sys::MOST_AT_ONCE;
 use crate::tokens;
-use crate::workers::{LaunchOutcome, Purpose, Report};
+use crate::workers::{LaunchOutcome, Purpose, Report, Wanted};
 
 /// Frames of one child that are heard before others have their turn.
 const FRAMES_IN_A_TURN: usize = 256;
@@ -32,20 +33,26 @@ impl Serving {
     }
 
     /// The control socket has something to say: so many frames are heard in one turn, so that a child that never stops
-    /// costs nobody else their turn.
+    /// costs nobody else their turn. Workers that are wanted in a row are launched together.
     pub(crate) fn control_ready(&mut self, shared: &mut Shared<'_>) {
         self.unheard = true;
+        let mut wanted = Vec::new();
         for _ in 0..FRAMES_IN_A_TURN {
-            let Some(half) = &mut self.half else { return };
+            let Some(half) = &mut self.half else { break };
             match half.hear(self.state) {
+                Ok(Some(frame)) => self.child_says(frame, &mut wanted, shared),
                 Ok(None) => {
                     self.unheard = false;
-                    return;
+                    break;
                 }
-                Ok(Some(frame)) => self.child_says(frame, shared),
-                Err(loss) => return self.lose(loss, shared),
+                Err(loss) => {
+                    self.launch(&mut wanted, shared);
+                    self.lose(loss, shared);
+                    break;
+                }
             }
         }
+        self.launch(&mut wanted, shared);
     }
 
     /// Child's log pipe has something to say.
@@ -55,10 +62,13 @@ impl Serving {
         }
     }
 
-    fn child_says(&mut self, frame: ToMain, shared: &mut Shared<'_>) {
+    fn child_says(&mut self, frame: ToMain, wanted: &mut Vec<Wanted>, shared: &mut Shared<'_>) {
+        if !matches!(frame, ToMain::Launch(_)) {
+            self.launch(wanted, shared);
+        }
         match frame {
             ToMain::Ready(ready) => self.confined(ready, shared),
-            ToMain::Launch(launch) => self.launch(launch, shared),
+            ToMain::Launch(launch) => self.want(launch, wanted, shared),
             ToMain::Signal(signal) => {
                 if !shared.workers.signal(self.index, signal.worker, signal.signal) {
                     log::debug!("{}: {}: signal {} not sent", self.node.peer, signal.worker, signal.signal);
@@ -93,29 +103,49 @@ impl Serving {
         self.event(Event::Ready, shared);
     }
 
-    fn launch(&mut self, launch: Launch, shared: &mut Shared<'_>) {
+    /// Asks policy for a worker, and launches those before it where it is not one more of them.
+    fn want(&mut self, launch: Launch, wanted: &mut Vec<Wanted>, shared: &mut Shared<'_>) {
         let (request, asked) = (launch.request, Asked::of(self.node.peer.as_str(), &launch));
-        if self.state != State::Serving {
-            let failure = Failure::Refused("stopping".to_owned(), "main is going away".to_owned());
-            return self.refuse(request, &asked, failure, shared);
-        }
-        match self.policy.order(self.index, launch, shared.workers.running_by(self.index), shared.now) {
-            Err(failure) => self.refuse(request, &asked, failure, shared),
+        let order = if self.state == State::Serving {
+            self.policy.order(self.index, launch, shared.workers.running_by(self.index), shared.now)
+        } else {
+            Err(Failure::Refused("stopping".to_owned(), "main is going away".to_owned()))
+        };
+        match order {
             Ok(order) => {
-                match shared.workers.launch(order, Purpose { asked, grace: self.node.kill_timeout }, shared.now) {
-                    LaunchOutcome::Failed(report) | LaunchOutcome::Answered { report: Some(report), .. } => {
-                        self.report(report, shared);
-                    }
-                    LaunchOutcome::Answered { report: None, .. } => {}
-                    LaunchOutcome::Pending { worker, error_pipe } => {
-                        let (raw, token) = (error_pipe.as_raw_fd(), tokens::exec(worker));
-                        if let Err(error) = shared.registry.register(&mut SourceFd(&raw), token, Interest::READABLE) {
-                            log::error!("{worker}: watching its exec: {error}");
-                            shared.workers.stop(self.index, worker, Duration::ZERO, shared.now);
-                        }
-                    }
+                wanted.push(shared.workers.want(order, Purpose { asked, grace: self.node.kill_timeout }));
+                if wanted.len() >= MOST_AT_ONCE {
+                    self.launch(wanted, shared);
                 }
             }
+            Err(failure) => {
+                self.launch(wanted, shared);
+                self.refuse(request, &asked, failure, shared);
+            }
+        }
+    }
+
+    /// Launches what is wanted, and leaves none.
+    fn launch(&mut self, wanted: &mut Vec<Wanted>, shared: &mut Shared<'_>) {
+        if wanted.is_empty() {
+            return;
+        }
+        for outcome in shared.workers.launch(std::mem::take(wanted), shared.now) {
+            match outcome {
+                LaunchOutcome::Failed(report) | LaunchOutcome::Answered { report: Some(report), .. } => {
+                    self.report(report, shared);
+                }
+                LaunchOutcome::Answered { report: None, .. } => {}
+                LaunchOutcome::Pending { worker } => self.watch_exec(worker, shared),
+            }
+        }
+    }
+
+    fn watch_exec(&self, worker: WorkerId, shared: &mut Shared<'_>) {
+        let Some(raw) = shared.workers.error_pipe(worker).map(|pipe| pipe.as_raw_fd()) else { return };
+        if let Err(error) = shared.registry.register(&mut SourceFd(&raw), tokens::exec(worker), Interest::READABLE) {
+            log::error!("{worker}: watching its exec: {error}");
+            shared.workers.stop(self.index, worker, Duration::ZERO, shared.now);
         }
     }
 

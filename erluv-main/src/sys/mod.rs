@@ -92,7 +92,7 @@ pub(crate) use plan::Plan;
 pub(crate) use prepare::{PrepareError, own_limit, prepare_process};
 pub(crate) use sandbox::{Prepared, can_unshare, host};
 pub(crate) use vfork::spawner::end_spawners;
-pub(crate) use vfork::{spawn_and_wait, suits};
+pub(crate) use vfork::{MOST_AT_ONCE, room, spawn_and_wait, suits};
 
 /// A process that this process has made and not reaped yet: only such are ever signalled (S-38).
 #[derive(Debug)]
@@ -127,6 +127,13 @@ pub(crate) struct Reaped {
 enum Forked {
     Parent(Process),
     Child(Born),
+}
+
+/// A process that is to be, and on Linux the control group that it begins in.
+pub(crate) struct Wanted<'p> {
+    pub(crate) plan: Plan<'p>,
+    #[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), allow(dead_code, reason = "see no_vfork.rs"))]
+    pub(crate) cgroup: Option<BorrowedFd<'p>>,
 }
 
 /// What came of a process that main has waited for.

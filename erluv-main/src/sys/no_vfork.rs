@@ -1,12 +1,14 @@
 //! Systems and processors where workers are made by fork(2) alone. The names are those of `vfork.rs`.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 
-use super::{Made, Plan};
+use super::{Made, Wanted};
 use crate::order::Order;
 #[cfg(target_os = "linux")]
 use crate::sandbox::Profile;
+
+/// What is launched together elsewhere is made one by one here, and main has its turn after so many.
+pub(crate) const MOST_AT_ONCE: usize = 8;
 
 /// There are none.
 pub(in crate::sys) mod spawner {
@@ -53,10 +55,15 @@ pub(crate) fn suits(_: &Order) -> bool {
     false
 }
 
-/// Never called, since nothing suits.
+/// For nothing.
+pub(crate) fn room() -> usize {
+    0
+}
+
+/// Never called, since there is no room.
 ///
 /// # Errors
 /// Always `ENOSYS`.
-pub(crate) fn spawn_and_wait(_: Plan<'_>, _: Option<BorrowedFd<'_>>) -> io::Result<Made> {
-    Err(io::Error::from_raw_os_error(libc::ENOSYS))
+pub(crate) fn spawn_and_wait(wanted: Vec<Wanted<'_>>) -> Vec<io::Result<Made>> {
+    wanted.iter().map(|_| Err(io::Error::from_raw_os_error(libc::ENOSYS))).collect()
 }

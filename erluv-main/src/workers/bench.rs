@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::thread;
@@ -99,10 +99,24 @@ impl Bench {
 
     /// Forks; the loop finds out what becomes of it.
     pub(crate) fn launch(&mut self, order: Order) -> Option<WorkerId> {
-        let asked = Asked::of("node@127.0.0.1", &crate::audit::tests::launch(Program::Direct(Vec::new())));
-        match self.workers.launch(order, Purpose { asked, grace: self.grace }, Instant::now()) {
-            LaunchOutcome::Pending { worker, error_pipe } => {
-                assert!(error_pipe.as_raw_fd() > 0);
+        self.launch_together(vec![order]).pop().flatten()
+    }
+
+    /// The same of several that are wanted at the same time.
+    pub(crate) fn launch_together(&mut self, orders: Vec<Order>) -> Vec<Option<WorkerId>> {
+        let wanted = orders.into_iter().map(|order| {
+            let asked = Asked::of("node@127.0.0.1", &crate::audit::tests::launch(Program::Direct(Vec::new())));
+            self.workers.want(order, Purpose { asked, grace: self.grace })
+        });
+        let wanted = wanted.collect();
+        let outcomes = self.workers.launch(wanted, Instant::now());
+        outcomes.into_iter().map(|outcome| self.take_down(outcome)).collect()
+    }
+
+    fn take_down(&mut self, outcome: LaunchOutcome) -> Option<WorkerId> {
+        match outcome {
+            LaunchOutcome::Pending { worker } => {
+                assert!(self.workers.error_pipe(worker).is_some());
                 self.pending.push(worker);
                 Some(worker)
             }

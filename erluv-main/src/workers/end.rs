@@ -6,6 +6,7 @@ use erluv_proto::ids::WorkerId;
 use erluv_proto::ipc::{Exited, Failure, LaunchFailed, Launched, Step, Usage};
 
 use super::{Report, Worker, Workers, ask};
+use crate::order::NodeIndex;
 use crate::sys::Reaped;
 use crate::tree::Removal;
 use crate::worker::{Effect, Event, State, step};
@@ -156,13 +157,18 @@ impl Workers {
     fn forget(&mut self, worker: WorkerId) {
         self.set_timer(worker, None);
         if let Some(entry) = self.table.remove(&worker) {
-            if let Some(of_node) = self.by_node.get_mut(&entry.node) {
-                of_node.ids.remove(&worker);
-                of_node.running.remove(&entry.user, entry.sandbox.profile.name.as_str());
-            }
+            self.uncount(entry.node, worker, &entry.user, entry.sandbox.profile.name.as_str());
             if self.table.is_empty() {
                 self.trees.all_ended();
             }
+        }
+    }
+
+    /// A worker of this user and profile is none any more.
+    pub(super) fn uncount(&mut self, node: NodeIndex, worker: WorkerId, user: &str, profile: &str) {
+        if let Some(of_node) = self.by_node.get_mut(&node) {
+            of_node.ids.remove(&worker);
+            of_node.running.remove(user, profile);
         }
     }
 

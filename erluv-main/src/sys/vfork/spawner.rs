@@ -12,15 +12,15 @@
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::rc::{Rc, Weak};
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use libc::{c_long, c_void};
 use seccompiler::BpfProgram;
 
-use super::{IN_USE, PATIENCE, Start, enter, is_out_within, kill_and_wait, raw, worker_args};
+use super::slot::Slot;
+use super::{PATIENCE, raw};
 use crate::sandbox::pass::Pass;
 use crate::sys::forked::Called;
 use crate::sys::half::{is_half, keep_apart};
@@ -81,7 +81,7 @@ impl Place {
 
     /// The one that lives, or a new one. `main` is the process that calls this.
     pub(super) fn spawner(&self, main: libc::pid_t) -> Option<Rc<Spawner>> {
-        let recipe = self.recipe.as_ref().filter(|_| self.pause.get().is_none_or(|end| end <= Instant::now()))?;
+        let recipe = self.recipe.as_ref().filter(|_| !self.is_resting())?;
         let mut place = self.spawner.borrow_mut();
         if let Some(spawner) = place.as_ref().filter(|spawner| spawner.lives()) {
             return Some(Rc::clone(spawner));
@@ -104,9 +104,16 @@ impl Place {
         place.clone()
     }
 
+    fn is_resting(&self) -> bool {
+        self.pause.get().is_some_and(|end| end > Instant::now())
+    }
+
     /// Ends the spawner, and has no other made for a while: each worker puts its filter in force by itself then, which
     /// costs time and nothing else.
     pub(super) fn rest(&self, error: &io::Error) {
+        if self.is_resting() {
+            return;
+        }
         log::info!("no spawner for {} s: {error}", PAUSE.as_secs());
         self.pause.set(Instant::now().checked_add(PAUSE));
         drop(self.spawner.take());
@@ -121,15 +128,8 @@ struct Desk {
     alive: AtomicU32,
     /// [`UNREADY`], [`READY`] or an errno.
     state: AtomicU32,
-    /// One more for each process that is wanted of it.
+    /// The slots whose processes are wanted of it, a bit for each: it takes them out before it makes any.
     wanted: AtomicU32,
-    /// What clone3(2) is told, and what the new process finds: written before `wanted` is.
-    args: UnsafeCell<libc::clone_args>,
-    start: AtomicPtr<c_void>,
-    /// The number of the process that it has made, written by the kernel before that runs; 0 before.
-    made: AtomicI32,
-    /// The errno where it made none.
-    failed: AtomicI32,
 }
 
 /// What it finds on main's stack while it gets ready.
@@ -154,10 +154,6 @@ impl Spawner {
             alive: AtomicU32::new(1),
             state: AtomicU32::new(UNREADY),
             wanted: AtomicU32::new(0),
-            args: UnsafeCell::new(clone_args(0, None)),
-            start: AtomicPtr::new(std::ptr::null_mut()),
-            made: AtomicI32::new(0),
-            failed: AtomicI32::new(0),
         }));
         let birth = Birth { desk, recipe, main };
         let shared = u64::try_from(libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_CHILD_CLEARTID).unwrap_or(0);
@@ -206,7 +202,7 @@ impl Spawner {
 
     /// Whether it is gone. Where it is not, it runs nothing any more, and makes nothing: clone3(2) takes a process back
     /// that was made while SIGKILL is pending.
-    fn kill(&self) -> bool {
+    pub(super) fn kill(&self) -> bool {
         for _ in 0..LOOKS {
             if !self.lives() {
                 return true;
@@ -222,40 +218,13 @@ impl Spawner {
         self.pass
     }
 
-    /// Has a process made, and waits for its exec: its number, and whether it is out of main's memory.
-    ///
-    /// # Errors
-    /// Those of clone3(2); `EAGAIN` where the spawner was gone. There is no process then.
-    pub(super) fn make(&self, start: &Start<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Result<(i32, bool)> {
-        let desk = self.desk();
-        desk.made.store(0, Ordering::Relaxed);
-        let args = libc::clone_args {
-            parent_tid: desk.made.as_ptr() as u64,
-            // That of the spawner is meant, which is the same.
-            exit_signal: 0,
-            ..worker_args(libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID, cgroup)
-        };
-        // SAFETY: the spawner reads it after `wanted` has changed, and main waits from there on until it has.
-        unsafe { *desk.args.get() = args };
-        desk.start.store(std::ptr::from_ref(start).cast_mut().cast(), Ordering::Relaxed);
-        IN_USE.store(1, Ordering::Release);
-        desk.wanted.fetch_add(1, Ordering::Release);
-        raw::wake(&desk.wanted, false);
-        let mut gone = is_out_within(PATIENCE);
-        if !gone && desk.made.load(Ordering::Acquire) == 0 && !self.kill() {
-            // No process is made in main's memory while it may be there.
-            return Err(error_of(libc::EBUSY.into()));
+    /// Has the process of a slot made that is laid out for it: this is its bit.
+    pub(super) fn ask(&self, bit: u32) {
+        let wanted = &self.desk().wanted;
+        // Where another one waits to be made it has been woken.
+        if wanted.fetch_or(bit, Ordering::AcqRel) == 0 {
+            raw::wake(wanted, false);
         }
-        let pid = desk.made.load(Ordering::Acquire);
-        if pid <= 0 {
-            let failed = if gone { desk.failed.load(Ordering::Acquire) } else { libc::EAGAIN };
-            IN_USE.store(0, Ordering::Release);
-            return Err(error_of(failed.into()));
-        }
-        if !gone {
-            gone = kill_and_wait(pid);
-        }
-        Ok((pid, gone))
     }
 }
 
@@ -303,25 +272,17 @@ fn prepare(recipe: &Recipe, main: libc::pid_t) -> Called {
     load_filter(Some(&recipe.filter))
 }
 
-/// Makes one process each time that one more is wanted.
+/// Makes what is wanted.
 fn attend(desk: &Desk, pass: Pass) -> ! {
-    let mut seen = 0;
     loop {
-        let wanted = desk.wanted.load(Ordering::Acquire);
-        if wanted == seen {
-            raw::wait_long(&desk.wanted, seen);
-            continue;
+        let wanted = desk.wanted.swap(0, Ordering::AcqRel);
+        if wanted == 0 {
+            raw::wait_long(&desk.wanted, 0);
         }
-        seen = wanted;
-        let start = desk.start.load(Ordering::Relaxed);
-        // SAFETY: main has written the arguments, and does so again only once the process that they are for is made. They
-        // name the stack of the one process at a time that is made this way, and `start` lives until that is out of main's
-        // memory, or never will run in it again.
-        let made = unsafe { raw::clone(desk.args.get(), pass.arguments(), enter, start) };
-        if made < 0 {
-            desk.failed.store(i32::try_from(made.saturating_neg()).unwrap_or(libc::EOVERFLOW), Ordering::Release);
-            IN_USE.store(0, Ordering::Release);
-            raw::wake(&IN_USE, true);
+        for (_, slot) in Slot::all().filter(|(bit, _)| wanted & bit != 0) {
+            // SAFETY: main has laid it out before it asked, and keeps what it has laid out until the process is out of its
+            // memory, or never will run in it again; it lays out anew only what it has not asked for or what is done.
+            unsafe { slot.make(pass.arguments()) };
         }
     }
 }

@@ -1,0 +1,111 @@
+//! Workers that are made at the same time. Each test runs in a process of its own with one thread.
+
+use std::ffi::CString;
+use std::fs;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use erluv_proto::ids::WorkerId;
+use erluv_proto::ipc::{ExitStatus, Failure, Program, Step};
+
+use super::{MOST_AT_ONCE, forget_the_crowd, room};
+use crate::audit::Asked;
+use crate::order::{Order, Output, OutputFile};
+use crate::sandbox::CallList;
+use crate::sys::testing::alone_as_root;
+use crate::sys::vfork_tests::{leased, of_slow};
+use crate::tree::UseCgroup;
+use crate::workers::bench::{Bench, NODE, order, sandbox, shell};
+use crate::workers::{LaunchOutcome, Purpose, Report};
+
+/// What was told of a worker before its end.
+fn first_told(bench: &Bench, worker: WorkerId) -> Option<Result<(), Failure>> {
+    bench.reports.iter().find_map(|report| match report {
+        Report::Launched(_, launched, _) if launched.worker == worker => Some(Ok(())),
+        Report::Failed(_, failed) if failed.worker == worker => Some(Err(failed.failure.clone())),
+        Report::Launched(..) | Report::Failed(..) | Report::Exited(..) => None,
+    })
+}
+
+#[test]
+fn of_those_that_are_wanted_together_each_is_told_its_own_error() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Auto);
+        let filtered = sandbox(|profile| profile.seccomp.list = CallList::Default);
+        let step = |step, errno| Err(Failure::Step(step, errno));
+        for round in 0..100 {
+            forget_the_crowd();
+            let to = |path: &str| {
+                let file = OutputFile { path: CString::new(path).unwrap(), append: false, mode: 0o600 };
+                Order { stdout: Output::File(file), ..of_slow(order(&["/bin/true"])) }
+            };
+            let nowhere = Order { cwd: c"/no/such/folder".to_owned(), ..order(&["/bin/true"]) };
+            let within = |order| Order { sandbox: Rc::clone(&filtered), ..order };
+            let mut wanted = vec![
+                (order(&["/bin/true"]), Ok(())),
+                (order(&["/no/such/program"]), step(Step::Exec, libc::ENOENT)),
+                (within(order(&["/etc/passwd"])), step(Step::Exec, libc::EACCES)),
+                (nowhere, step(Step::Chdir, libc::ENOENT)),
+                (within(of_slow(shell("exit 0"))), Ok(())),
+                (to("/no-room-for-it"), step(Step::Redirect, libc::EACCES)),
+                (within(to("/dev")), step(Step::Redirect, libc::EISDIR)),
+                (of_slow(shell("exit 0")), Ok(())),
+            ];
+            wanted.rotate_left(round % MOST_AT_ONCE);
+            assert!(wanted.len() == MOST_AT_ONCE && room() == MOST_AT_ONCE);
+            let (orders, expected): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
+            let workers = bench.launch_together(orders);
+            // Nobody is made by fork: all is known at once.
+            for (worker, expected) in workers.into_iter().zip(expected) {
+                assert_eq!(first_told(&bench, worker.unwrap()), Some(expected), "round {round}");
+            }
+            bench.until("nobody", |bench| bench.workers.is_empty(NODE).then_some(()));
+            bench.reports.clear();
+        }
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn one_that_does_not_come_to_its_exec_keeps_back_none_that_are_wanted_with_it() {
+    alone_as_root(|| {
+        let (program, lease) = leased("together");
+        let mut bench = Bench::new(UseCgroup::Auto);
+        forget_the_crowd();
+        let slow = || of_slow(order(&[program.to_str().unwrap()]));
+        let others = || order(&["/bin/true"]);
+        let began = Instant::now();
+        let wanted = vec![others(), slow(), others(), slow(), others(), slow()];
+        let workers = bench.launch_together(wanted).into_iter().flatten().collect::<Vec<_>>();
+        let told = workers.iter().map(|worker| first_told(&bench, *worker)).collect::<Vec<_>>();
+        assert_eq!(told, [Some(Ok(())), None, Some(Ok(())), None, Some(Ok(())), None]);
+        // All of them together cost main what one does: each by itself would be waited for that long.
+        println!("main stood still for {} ms", began.elapsed().as_millis());
+        drop(lease);
+        for worker in workers {
+            assert_eq!(bench.end(worker).status, ExitStatus::Code(0));
+        }
+        assert_eq!(bench.reports.len(), 12, "a start and an end of each: {:?}", bench.reports);
+        fs::remove_file(program).unwrap();
+        bench.workers.close();
+    });
+}
+
+#[test]
+fn a_worker_counts_from_when_it_is_wanted_until_nothing_has_come_of_it() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Auto);
+        let asked = || Asked::of("node@127.0.0.1", &crate::audit::tests::launch(Program::Direct(Vec::new())));
+        let purpose = || Purpose { asked: asked(), grace: Duration::ZERO };
+        let wanted =
+            vec![bench.workers.want(order(&["/bin/true"]), purpose()), bench.workers.want(order(&[]), purpose())];
+        let of_nobody = |bench: &mut Bench| bench.workers.running_by(NODE).by_user.get("nobody").copied();
+        assert_eq!((bench.workers.running(NODE), of_nobody(&mut bench)), (2, Some(2)));
+        let outcomes = bench.workers.launch(wanted, Instant::now());
+        assert!(matches!(outcomes[1], LaunchOutcome::Failed(Report::Failed(..))), "{outcomes:?}");
+        assert_eq!((bench.workers.running(NODE), of_nobody(&mut bench)), (1, Some(1)));
+        bench.until("nobody", |bench| bench.workers.is_empty(NODE).then_some(()));
+        assert_eq!(of_nobody(&mut bench), Some(0));
+        bench.workers.close();
+    });
+}
