@@ -57,9 +57,9 @@ fn s14_what_makes_a_descriptor_that_is_not_close_on_exec_is_refused() {
     // Calls that can make either kind, wherever they stand, say which.
     for (name, text) in programs() {
         let code = code(&text);
-        for (at, call) in ["libc::open(", "libc::openat(", "pipe_with(", "socket_with(", "recvmsg(", "socketpair("]
-            .iter()
-            .flat_map(|call| code.match_indices(call))
+        let calls = ["= open(", "match open(", "pipe_with(", "socket_with(", "recvmsg(", "socketpair("];
+        for (at, call) in
+            ["libc::open(", "libc::openat("].iter().chain(&calls).flat_map(|call| code.match_indices(call))
         {
             let around = code.get(at.saturating_sub(600)..(at + 400).min(code.len())).unwrap_or(&code);
             let says = ["CLOEXEC", "plan.", "file.flags", "c\"/dev/null\"", "Redirect"]
@@ -96,13 +96,31 @@ fn s23_nothing_between_fork_and_exec_is_written_that_allocates_or_locks() {
     ];
     let steps = ["attributes", "capabilities", "filter", "mount_calls", "mounts", "own", "users"];
     let steps = steps.map(|name| format!("sandbox/{name}"));
-    for name in ["forked", "init"].into_iter().chain(steps.iter().map(String::as_str)) {
+    for name in ["call", "forked", "init"].into_iter().chain(steps.iter().map(String::as_str)) {
         let forked = code(&read(&format!("erluv-main/src/sys/{name}.rs")));
         for word in words {
             assert!(!forked.contains(word), "{name}.rs: {word}");
         }
     }
-    assert!(code(&read("erluv-main/src/sys/linux.rs")).contains("libc::execve("));
+    assert!(code(&read("erluv-main/src/sys/linux.rs")).contains("libc::SYS_execve,"));
+}
+
+#[test]
+fn nothing_that_may_run_in_main_s_memory_calls_the_c_library() {
+    let steps = ["attributes", "capabilities", "filter", "landlock", "mod", "mount_calls", "mounts", "namespaces"];
+    let more = ["own", "users"].into_iter().chain(steps).map(|name| format!("sandbox/{name}"));
+    let names = ["forked", "vfork/raw", "vfork/spawner"].map(str::to_owned).into_iter().chain(more);
+    for name in names {
+        let code = code(&read(&format!("erluv-main/src/sys/{name}.rs")));
+        assert!(!code.contains("last_os_error"), "{name}.rs");
+        for call in code.split("libc::").skip(1) {
+            let called =
+                call.trim_start_matches(|byte: char| byte == '_' || byte.is_ascii_lowercase() || byte.is_ascii_digit());
+            assert!(called.len() == call.len() || !called.starts_with('('), "{name}.rs: libc::{:.30}", call);
+        }
+    }
+    // What it calls in its place makes its calls itself, unless somebody asks it not to.
+    assert!(read("deny.toml").contains("{ crate = \"rustix\", deny = [\"use-libc\"] }"));
 }
 
 #[test]

@@ -141,5 +141,7 @@ fn holds(set: u64, capability: u32) -> bool {
 
 /// The kernel looks at the low 32 bits of a request alone, and so does the filter (CVE-2019-7303, CVE-2023-28100).
 fn low_half(request: libc::Ioctl) -> u32 {
-    u32::try_from(request & libc::Ioctl::from(u32::MAX)).unwrap_or(u32::MAX)
+    // It has as many with some C libraries, more with others.
+    let [first, second, third, fourth, ..] = request.to_le_bytes();
+    u32::from_le_bytes([first, second, third, fourth])
 }

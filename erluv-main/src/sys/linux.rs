@@ -249,10 +249,12 @@ fn close_one(fd: c_int) {
 
 pub(super) fn set_limit(resource: Resource, limit: &libc::rlimit) -> Called {
     #[allow(clippy::useless_conversion, reason = "32-bit systems have limits of 32 bits, and an infinity of their own")]
-    let number = |limit: libc::rlim_t| if limit == libc::RLIM_INFINITY { libc::RLIM64_INFINITY } else { limit.into() };
-    let limit = libc::rlimit64 { rlim_cur: number(limit.rlim_cur), rlim_max: number(limit.rlim_max) };
+    let number = |limit: libc::rlim_t| if limit == libc::RLIM_INFINITY { u64::MAX } else { u64::from(limit) };
+    // The kernel's struct, on all processors.
+    let limit = [number(limit.rlim_cur), number(limit.rlim_max)];
+    let resource = usize::try_from(resource).map_err(|_| libc::EINVAL)?;
     // SAFETY: the limit is whole, and 0 is this process; the old one is not asked for.
-    unsafe { call(libc::SYS_prlimit64, [0, resource as usize, address(&limit), 0]) }.map(|_| ())
+    unsafe { call(libc::SYS_prlimit64, [0, resource, address(&limit), 0]) }.map(|_| ())
 }
 
 /// How many groups this process has; they come into the cells. `EINVAL` where there are more than those.
