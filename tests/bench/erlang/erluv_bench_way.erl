@@ -259,7 +259,10 @@ hold(app, Program) ->
     {ok, Pid, OsPid} = erluv:run([Program], [stdout, monitor]),
     {Pid, OsPid};
 hold(port, Program) ->
-    open_port({spawn_executable, Program}, [exit_status, binary, in]).
+    open_port({spawn_executable, Program}, [exit_status, binary, in]);
+hold({limit, Node}, Program) ->
+    {bench, Node} ! <<"h", (text([Program]))/binary>>,
+    receive <<"k">> -> Node after ?LONG -> error(hangs) end.
 
 %% @doc Returns when what was started runs: a port is there before its process is.
 held(port, Port) ->
@@ -267,6 +270,8 @@ held(port, Port) ->
         {os_pid, OsPid} when OsPid > 0 -> OsPid;
         {os_pid, _} -> erlang:yield(), held(port, Port)
     end;
+held({limit, _}, _) ->
+    ok;
 held({erluv, _}, {Pid, Ref}) ->
     receive {'DOWN', Ref, process, Pid, Reason} -> error({ended, Reason}) after 0 -> ok end;
 held(app, {Pid, OsPid}) ->
@@ -295,7 +300,9 @@ kill(port, Held) ->
     receive
         {Port, {exit_status, 0}} -> ok
     after ?LONG -> error(hangs)
-    end.
+    end;
+kill({limit, Node}, Held) ->
+    lists:foreach(fun(_) -> {bench, Node} ! <<"l">> end, Held).
 
 %% @doc Waits until the end of one that was killed is told.
 gone({erluv, _}, {Pid, Ref}) ->
@@ -315,7 +322,9 @@ gone(port, Port) ->
         {Port, {exit_status, 137}} -> ok;
         {Port, Other} -> error({ended, Other})
     after ?LONG -> error(hangs)
-    end.
+    end;
+gone({limit, _}, _) ->
+    receive <<"k">> -> ok after ?LONG -> error(hangs) end.
 
 %% @doc Starts a command whose output goes to the caller, which does not receive it.
 deaf({erluv, Node}, Command) ->

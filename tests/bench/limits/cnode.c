@@ -13,15 +13,16 @@
  *   e                         end its input, and answer what it writes then
  *   d BYTES                   count and drop them; no answer
  *   q                         answer the count, <<Count:64>>, which begins at 0 again
+ *   h PROGRAM NUL             start one that idles; answer <<"k">>
+ *   l                         kill the last of those and wait for its end; answer <<"k">>
  *
- * With the arguments of held.h, what `s` starts is held as a worker of erluv is; without, by nothing.
+ * With the arguments of held.h, what `s` and `h` start is held as a worker of erluv is; without, by nothing.
  *
  * It trusts the node: a limit to compare with, not a program to run anywhere else. */
-#include "held.h"
+#include "idle.h"
 #include "frame.h"
 
 #include <poll.h>
-#include <sys/wait.h>
 
 #define NODE 0
 #define PIECE 65536
@@ -107,6 +108,12 @@ static void start_work(const struct caller *caller, unsigned char *bytes, size_t
     work->sends = sends;
 }
 
+/* Of a program whose pipes are closed. */
+static void await_end(struct started *started) {
+    if (waitpid(started->pid, NULL, 0) != started->pid) fail("waitpid");
+    started->pid = 0;
+}
+
 static void start_eater(const struct caller *caller, unsigned char *bytes, size_t length) {
     char *arguments[16];
     arguments_of(bytes, length, arguments, 16);
@@ -122,22 +129,36 @@ static void end_eater(const struct caller *caller) {
     ssize_t n = read(eater.out, text, sizeof text);
     if (n < 0) fail("read");
     close(eater.out);
+    await_end(&eater);
     answer(caller, text, (size_t)n);
 }
 
-static void command(const struct caller *caller, unsigned char *bytes, size_t length) {
+static void start_talker(const struct caller *caller, unsigned char *bytes, size_t length) {
     char *arguments[16];
+    arguments_of(bytes, length, arguments, 16);
+    if (talker.pid) {
+        close(talker.in);
+        close(talker.out);
+        await_end(&talker);
+    }
+    errno = start(&talker, arguments);
+    if (errno) fail(arguments[0]);
+    answer(caller, "k", 1);
+}
+
+static void start_sleeper(const struct caller *caller, unsigned char *bytes, size_t length) {
+    char *arguments[16];
+    arguments_of(bytes, length, arguments, 16);
+    start_idle(arguments[0]);
+    answer(caller, "k", 1);
+}
+
+static void command(const struct caller *caller, unsigned char *bytes, size_t length) {
     unsigned char echo[64], count[8];
     switch (bytes[0]) {
     case 's': start_work(caller, bytes + 1, length - 1, 0); break;
     case 'o': start_work(caller, bytes + 1, length - 1, 1); break;
-    case 'c':
-        arguments_of(bytes + 1, length - 1, arguments, 16);
-        if (talker.pid) close(talker.in), close(talker.out);
-        errno = start(&talker, arguments);
-        if (errno) fail(arguments[0]);
-        answer(caller, "k", 1);
-        break;
+    case 'c': start_talker(caller, bytes + 1, length - 1); break;
     case 't':
         write_all(talker.in, bytes + 1, sizeof echo);
         read_all(talker.out, echo, sizeof echo);
@@ -146,6 +167,11 @@ static void command(const struct caller *caller, unsigned char *bytes, size_t le
     case 'r': answer(caller, bytes + 1, length - 1); break;
     case 'i': start_eater(caller, bytes + 1, length - 1); break;
     case 'e': end_eater(caller); break;
+    case 'h': start_sleeper(caller, bytes + 1, length - 1); break;
+    case 'l':
+        end_idle();
+        answer(caller, "k", 1);
+        break;
     case 'q':
         put32(count, (uint32_t)(dropped >> 32));
         put32(count + 4, (uint32_t)dropped);
@@ -210,15 +236,20 @@ static int pump(struct work *work) {
     return n > 0;
 }
 
-static void ended(pid_t pid, int status) {
-    for (int i = 0; i < MOST; i++) {
-        struct work *work = &works[i];
-        if (work->started.pid != pid || work->sends) continue;
-        unsigned char told[5] = {'e'};
-        finish(&work->started);
-        give_group(work->started.group);
-        put32(told + 1, (uint32_t)status);
-        answer(&work->caller, told, sizeof told);
+static void ended(struct work *work, int status) {
+    unsigned char told[5] = {'e'};
+    finish(&work->started);
+    give_group(work->started.group);
+    put32(told + 1, (uint32_t)status);
+    answer(&work->caller, told, sizeof told);
+}
+
+/* One after the other by its number: asked for any, the kernel walks past all that idle. */
+static void look_for_ends(void) {
+    int status;
+    for (struct work *work = works; work < works + MOST; work++) {
+        pid_t pid = work->started.pid;
+        if (pid && !work->sends && waitpid(pid, &status, WNOHANG) == pid) ended(work, status);
     }
 }
 
@@ -235,9 +266,7 @@ static void wait_for_work(const sigset_t *open) {
         }
     if (ppoll(polled, count, NULL, open) < 0) {
         if (errno != EINTR) fail("ppoll");
-        int status;
-        pid_t pid;
-        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) ended(pid, status);
+        look_for_ends();
         return;
     }
     if (polled[0].revents) {
@@ -251,7 +280,7 @@ static void wait_for_work(const sigset_t *open) {
         if (polled[i].revents && !pump(of[i])) {
             close(of[i]->started.in);
             close(of[i]->started.out);
-            of[i]->started.pid = 0;
+            await_end(&of[i]->started);
         }
 }
 

@@ -45,16 +45,21 @@ static void make_groups_in(const char *base) {
     if (atexit(remove_groups)) fail("atexit");
 }
 
+static int make_folder(const char *path) {
+    if (mkdir(path, 0711)) fail(path);
+    int folder = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (folder < 0) fail(path);
+    return folder;
+}
+
 /* The number of a group in which nothing lives. */
 static int take_group(void) {
     char path[PATH_MAX];
     if (spares > 0) return spare_groups[--spares];
     if (groups_made == MOST_GROUPS) errno = ENOSPC, fail("control groups");
     path_of_group(path, groups_made);
-    if (mkdir(path, 0711)) fail(path);
-    int group = groups_made++;
-    int folder = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    int events = folder < 0 ? -1 : openat(folder, "cgroup.events", O_RDONLY | O_CLOEXEC);
+    int folder = make_folder(path), group = groups_made++;
+    int events = openat(folder, "cgroup.events", O_RDONLY | O_CLOEXEC);
     if (events < 0) fail(path);
     groups[group].folder = folder;
     groups[group].events = events;

@@ -178,8 +178,8 @@ static long clone_held(struct birth *birth, struct clone_args *args) {
 }
 #endif
 
-/* As start() of start.h does it, but held. Returns 0. */
-static int start_held(struct started *place, char **arguments) {
+/* As start() of start.h does it, but held; in the control group with that folder, or in ours for -1. */
+static void start_held_in(struct started *place, char **arguments, int group) {
     struct birth birth = {.arguments = arguments};
     sigset_t all, before;
     open_pipes(&birth.pipes);
@@ -188,11 +188,11 @@ static int start_held(struct started *place, char **arguments) {
         if (fchown(birth.pipes.in[0], hold.uid, hold.gid) || fchown(birth.pipes.out[1], hold.uid, hold.gid))
             fail("fchown");
     }
-    place->group = hold.what & GROUP ? take_group() : -1;
+    place->group = -1;
     struct clone_args args = {.flags = CLONE_CLEAR_SIGHAND, .exit_signal = SIGCHLD};
-    if (place->group >= 0) {
+    if (group >= 0) {
         args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = (uint64_t)groups[place->group].folder;
+        args.cgroup = (uint64_t)group;
     }
     sigfillset(&all);
     if (sigprocmask(SIG_SETMASK, &all, &before)) fail("sigprocmask");
@@ -204,6 +204,13 @@ static int start_held(struct started *place, char **arguments) {
     /* The change of ids has left our memory as the host has it. */
     if (hold.what & USER && control(PR_SET_DUMPABLE, 0)) fail("PR_SET_DUMPABLE");
     keep_ours(place, &birth.pipes);
+}
+
+/* In a group that it has from take_group(). Returns 0. */
+static int start_held(struct started *place, char **arguments) {
+    int group = hold.what & GROUP ? take_group() : -1;
+    start_held_in(place, arguments, group < 0 ? -1 : groups[group].folder);
+    place->group = group;
     return 0;
 }
 

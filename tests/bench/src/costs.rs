@@ -7,8 +7,9 @@ use crate::table::{cell, ratio};
 
 /// Nothing where no such program was measured.
 pub(crate) fn table(results: &Results, groups: bool) -> String {
+    let figure = |line: &Line| line.name.rsplit('.').next().map(str::to_owned).unwrap_or_default();
     let wanted =
-        |line: &&Line| line.median(Kind::Held).is_some() && matches!(line.name.as_str(), "p50" | "p99" | "rate");
+        |line: &&Line| line.median(Kind::Held).is_some() && matches!(figure(line).as_str(), "p50" | "p99" | "rate");
     let rows = results.lines.iter().filter(wanted).map(row_of).collect::<String>();
     if rows.is_empty() {
         return rows;
@@ -69,6 +70,16 @@ mod tests {
         let rows = text.lines().filter(|line| line.starts_with("| start")).collect::<Vec<_>>();
         assert_eq!(rows, ["| start: p50, µs | one | 300 | 240 | 150 | 160 | - | 1.25 | 1.50 | - |"]);
         assert!(!text.contains("WITHOUT"));
+    }
+
+    #[test]
+    fn starts_beside_workers_that_idle_stand_in_it_too() {
+        let mut results = results();
+        results.add(Mode::One, ("idle", "idle"), "without libc.rate", Kind::Held, 3000.0);
+        results.add(Mode::One, ("idle", "idle"), "echo.p50", Kind::Limit, 40.0);
+        let text = table(&results, true);
+        let rows = text.lines().filter(|line| line.starts_with("| idle")).collect::<Vec<_>>();
+        assert_eq!(rows, ["| idle: without libc, 32 callers, /s | one | - | 3000 | - | - | - | - | - | - |"]);
     }
 
     #[test]

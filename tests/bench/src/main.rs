@@ -4,9 +4,11 @@
 //! A wrong byte count or a crash makes it fail (exit code 1); no figure does.
 
 mod args;
+mod bare;
 mod costs;
 mod filter;
 mod group;
+mod idle;
 mod json;
 mod link;
 mod machine;

@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) echoes: usize,
     /// Workers that idle beside others' work.
     pub(crate) idle: usize,
+    /// Whether those of the C programs do, too.
+    pub(crate) limits_idle: bool,
     /// Numbers of sleepers.
     pub(crate) sleepers: Vec<usize>,
     /// Milliseconds that nobody reads.
@@ -40,6 +42,7 @@ impl Plan {
             input: 1024 * MIB,
             echoes: 5000,
             idle: 1000,
+            limits_idle: true,
             sleepers: vec![1000, 5000, 10_000],
             unread: 2000,
             commands: 10_000,
@@ -57,6 +60,7 @@ impl Plan {
             input: 64 * MIB,
             echoes: 500,
             idle: 300,
+            limits_idle: false,
             sleepers: vec![1000],
             unread: 300,
             commands: 1000,

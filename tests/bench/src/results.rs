@@ -84,7 +84,7 @@ impl Results {
     }
 
     /// The line of another figure in the same mode.
-    fn line(&self, mode: Mode, row: &str, name: &str) -> Option<&Line> {
+    pub(crate) fn line(&self, mode: Mode, row: &str, name: &str) -> Option<&Line> {
         self.lines.iter().find(|line| line.mode == mode && line.row == row && line.name == name)
     }
 

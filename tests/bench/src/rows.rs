@@ -1,7 +1,6 @@
 //! The rows of the benchmark: what each of them does with a system, and the figures that come of it.
 
-use std::process::Command;
-
+use crate::bare::{self, Starts};
 use crate::plan::Plan;
 use crate::programs::Programs;
 use crate::system::{Kind, System, Values};
@@ -76,22 +75,19 @@ impl Row {
     /// Does the work once with one system. No figures is what a system does not have.
     pub(crate) fn measure(&self, on: &On<'_>) -> Result<Vec<(Kind, String, f64)>, String> {
         let values = match (self, on.system.kind) {
-            (Self::True, _) => on.starts("\"/bin/true\"", "/bin/true", on.plan.trues)?,
-            (Self::Static, _) => {
-                let program = on.programs.path("exit");
-                on.starts(&on.programs.text("exit"), &program.display().to_string(), on.plan.statics)?
-            }
+            (Self::True, _) => on.starts("/bin/true", on.plan.trues)?,
+            (Self::Static, _) => on.starts(&on.static_program(), on.plan.statics)?,
+            (Self::Idle, Kind::Limit | Kind::Held) if !on.plan.limits_idle => Vec::new(),
+            (Self::Idle, _) => on.idle()?,
             // How programs are held makes no difference to what they do afterwards.
             (_, Kind::Held | Kind::BareHeld) => Vec::new(),
             (Self::Stdout, _) => on.own(on.stdout()?),
             (Self::Stdin, _) => on.stdin()?,
             (Self::Echo, _) => on.echo()?,
             // The C program has no such thing: what it would need for it is what is measured in the others.
-            (
-                Self::Idle | Self::Sleepers(_) | Self::Unread | Self::Commands | Self::Profile(_),
-                Kind::Limit | Kind::Bare,
-            ) => Vec::new(),
-            (Self::Idle, _) => on.own(on.idle()?),
+            (Self::Sleepers(_) | Self::Unread | Self::Commands | Self::Profile(_), Kind::Limit | Kind::Bare) => {
+                Vec::new()
+            }
             (Self::Sleepers(count), _) => on.own(on.sleepers(*count)?),
             (Self::Unread, _) => on.own(on.unread()?),
             (Self::Commands, _) => on.own(on.commands()?),
@@ -127,10 +123,11 @@ impl On<'_> {
     }
 
     /// One at a time, then 32 callers with the processor time of all halves; of the limits also without a node.
-    fn starts(&self, program: &str, path: &str, (one, many): (usize, usize)) -> Result<Figures, String> {
-        let mut values = self.work("one", &[program, &one.to_string(), "[]"])?;
+    fn starts(&self, program: &str, counts: (usize, usize)) -> Result<Figures, String> {
+        let (term, many) = (format!("\"{program}\""), counts.1);
+        let mut values = self.work("one", &[&term, &counts.0.to_string(), "[]"])?;
         let before = self.system.cpu();
-        values.extend(self.work("many", &[program, &many.to_string()])?);
+        values.extend(self.work("many", &[&term, &many.to_string()])?);
         let after = self.system.cpu();
         let mut all = 0.0;
         for ((name, before), (_, after)) in before.iter().zip(&after) {
@@ -140,16 +137,12 @@ impl On<'_> {
         }
         values.push(("all together.cpu".to_owned(), all));
         let mut figures = self.own(values);
-        let (bare, held) = match self.system.kind {
-            Kind::Limit => (Kind::Bare, [].as_slice()),
-            Kind::Held => (Kind::BareHeld, self.programs.held()),
-            _ => return Ok(figures),
-        };
-        for (count, at_once) in [(one, 1), (many, 32)] {
-            let values = bare_starts(self.programs, path, (count, at_once), held)?;
-            figures.extend(values.into_iter().map(|(name, value)| (bare, name, value)));
-        }
+        figures.extend(bare::starts(self.system.kind, self.programs, Starts { program, counts, idle: 0 })?);
         Ok(figures)
+    }
+
+    fn static_program(&self) -> String {
+        self.programs.path("exit").display().to_string()
     }
 
     fn stdout(&self) -> Result<Values, String> {
@@ -205,21 +198,31 @@ impl On<'_> {
         self.work("hold", &[&self.programs.text("pause"), &count.to_string()])
     }
 
-    fn idle(&self) -> Result<Values, String> {
-        self.hold(self.plan.idle)?;
-        let (true_one, true_many) = self.plan.trues;
-        let (static_one, static_many) = self.plan.statics;
+    /// Of the limits also without a node, once those that idle behind the node are no more.
+    fn idle(&self) -> Result<Figures, String> {
+        let programs = [
+            ("/bin/true", "/bin/true".to_owned(), self.plan.trues),
+            ("without libc", self.static_program(), self.plan.statics),
+        ];
         let mut values = Vec::new();
-        for (what, program, one, many) in [
-            ("/bin/true", "\"/bin/true\"".to_owned(), true_one, true_many),
-            ("without libc", self.programs.text("exit"), static_one, static_many),
-        ] {
+        self.hold(self.plan.idle)?;
+        for (what, program, (one, many)) in &programs {
+            let program = format!("\"{program}\"");
             values.extend(named(what, self.work("one", &[&program, &one.to_string(), "[]"])?));
             values.extend(named(what, self.work("many", &[&program, &many.to_string()])?));
         }
-        values.extend(named("echo", self.work("echo", &["\"/bin/cat\"", &self.plan.echoes.to_string()])?));
+        // How programs are held makes no difference to it.
+        if self.system.kind != Kind::Held {
+            values.extend(named("echo", self.work("echo", &["\"/bin/cat\"", &self.plan.echoes.to_string()])?));
+        }
         self.work("release", &[])?;
-        Ok(values)
+        let mut figures = self.own(values);
+        for (what, program, counts) in &programs {
+            let starts = Starts { program, counts: *counts, idle: self.plan.idle };
+            let bare = bare::starts(self.system.kind, self.programs, starts)?;
+            figures.extend(bare.into_iter().map(|(kind, name, value)| (kind, format!("{what}.{name}"), value)));
+        }
+        Ok(figures)
     }
 
     fn sleepers(&self, count: usize) -> Result<Values, String> {
@@ -290,25 +293,4 @@ impl On<'_> {
             other => other,
         }
     }
-}
-
-/// What a start alone takes: the output of limits/spawn.c.
-fn bare_starts(
-    programs: &Programs,
-    path: &str,
-    (count, at_once): (usize, usize),
-    held: &[String],
-) -> Result<Values, String> {
-    let mut command = Command::new(programs.path("spawn"));
-    let output = command.arg(path).args([count.to_string(), at_once.to_string()]).args(held).output();
-    let output = output.map_err(|error| format!("spawn: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let pair = |pair: &str| {
-        let (name, number) = pair.split_once('=')?;
-        Some((name.to_owned(), number.parse().ok()?))
-    };
-    let values = text.split_whitespace().map(pair).collect::<Option<Values>>();
-    values
-        .filter(|values| output.status.success() && !values.is_empty())
-        .ok_or_else(|| format!("spawn {path}: {}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr)))
 }

@@ -1,6 +1,7 @@
 //! The table, in Markdown, so that RESULTS.md can keep it as it is.
 
 use crate::costs;
+use crate::idle;
 use crate::machine::Machine;
 use crate::metrics::{Aim, Better, With};
 use crate::plan::Plan;
@@ -39,6 +40,7 @@ pub(crate) fn table(machine: &Machine, plan: &Plan, results: &Results, groups: b
     }
     text.push_str(NOTES);
     text.push_str(&costs::table(results, groups));
+    text.push_str(&idle::table(results));
     text
 }
 

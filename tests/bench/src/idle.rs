@@ -1,0 +1,100 @@
+//! The table of what workers that idle cost the others: the figures of the row idle by those of the same work without.
+
+use crate::results::{Line, Results};
+use crate::system::Kind;
+use crate::table::ratio;
+
+/// As the table has them from left to right.
+const KINDS: [Kind; 7] = [Kind::Erluv, Kind::App, Kind::Port, Kind::Held, Kind::BareHeld, Kind::Limit, Kind::Bare];
+
+/// Nothing where nothing was measured both with and without.
+pub(crate) fn table(results: &Results) -> String {
+    let rows = results.lines.iter().filter_map(|line| row_of(results, line)).collect::<String>();
+    if rows.is_empty() {
+        return rows;
+    }
+    let titles = KINDS.map(Kind::title).join(" | ");
+    format!(
+        "\nWhose cost it is that workers idle beside a start:\n\n\
+         | work | cores | {titles} |\n|---|---|---|---|---|---|---|---|---|\n{rows}{NOTES}"
+    )
+}
+
+const NOTES: &str = "
+Each system's figure while its own workers idle, divided by its figure without them in the same run; and how many
+microseconds that is more for each, of a rate by its inverse. Those of \"held\" idle in sessions and control groups of
+their own, those of \"C-node\" and \"bare C\" are processes and nothing else.
+";
+
+fn row_of(results: &Results, line: &Line) -> Option<String> {
+    let without = without(results, line)?;
+    let cells = KINDS.map(|kind| cell(line, without, kind));
+    if cells.iter().all(|cell| cell == "-") {
+        return None;
+    }
+    let (work, title, mode) = (&line.work, &line.metric.title, line.mode.name());
+    Some(format!("| {work}: {title} | {mode} | {} |\n", cells.join(" | ")))
+}
+
+/// The same work without workers that idle.
+fn without<'a>(results: &'a Results, line: &Line) -> Option<&'a Line> {
+    let (what, figure) = line.name.split_once('.').filter(|_| line.row == "idle")?;
+    let row = match what {
+        "/bin/true" => "true",
+        "without libc" => "static",
+        other => other,
+    };
+    results.line(line.mode, row, figure)
+}
+
+fn cell(line: &Line, without: &Line, kind: Kind) -> String {
+    let Some((with, without)) = line.median(kind).zip(without.median(kind)) else { return ratio(None) };
+    let more = match line.metric.unit {
+        "/s" => 1e6 / with - 1e6 / without,
+        _ => with - without,
+    };
+    format!("{} ({more:+.0})", ratio(Some(with / without)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Mode;
+
+    fn add(results: &mut Results, row: &str, name: &str, values: &[(Kind, f64)]) {
+        for (kind, value) in values {
+            results.add(Mode::One, (row, row), name, *kind, *value);
+        }
+    }
+
+    fn rows(results: &Results) -> Vec<String> {
+        table(results).lines().filter(|line| line.starts_with("| idle")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_system_is_compared_with_itself_without_those_that_idle() {
+        let mut results = Results::default();
+        add(&mut results, "static", "p50", &[(Kind::Erluv, 400.0), (Kind::Bare, 150.0), (Kind::Port, 400.0)]);
+        add(&mut results, "idle", "without libc.p50", &[(Kind::Erluv, 440.0), (Kind::Bare, 150.0), (Kind::Held, 9.0)]);
+        assert_eq!(rows(&results), ["| idle: without libc, p50 | one | 1.10 (+40) | - | - | - | - | - | 1.00 (+0) |"]);
+    }
+
+    #[test]
+    fn of_a_rate_it_is_said_how_much_longer_one_takes() {
+        let mut results = Results::default();
+        add(&mut results, "true", "rate", &[(Kind::Erluv, 1000.0)]);
+        add(&mut results, "idle", "/bin/true.rate", &[(Kind::Erluv, 800.0)]);
+        let expected = "| idle: /bin/true, 32 callers | one | 0.80 (+250) | - | - | - | - | - | - |";
+        assert_eq!(rows(&results), [expected]);
+    }
+
+    #[test]
+    fn without_the_same_work_there_is_no_table() {
+        let mut results = Results::default();
+        add(&mut results, "idle", "echo.p50", &[(Kind::Erluv, 50.0)]);
+        add(&mut results, "sleepers-1000", "rate", &[(Kind::Erluv, 50.0)]);
+        assert_eq!(table(&results), "");
+        add(&mut results, "echo", "p50", &[(Kind::Port, 10.0)]);
+        assert_eq!(table(&results), "");
+    }
+}
