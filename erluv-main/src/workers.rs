@@ -35,7 +35,7 @@ use crate::sandbox::{CgroupLimits, Sandbox};
 use crate::sys::{Process, Reaped};
 use crate::tree::Trees;
 use crate::worker::{Event, State};
-use looks::Looks;
+use looks::{Looks, Young};
 
 pub(crate) use start::{LaunchOutcome, Purpose, Wanted};
 
@@ -127,6 +127,8 @@ pub(crate) struct Workers {
     /// Process ids of those that were signalled so that they end, in that order: once each, and until they are reaped or
     /// a little longer.
     condemned: VecDeque<i32>,
+    /// The leaders that were started last.
+    young: Young,
 }
 
 impl Workers {
@@ -144,6 +146,7 @@ impl Workers {
             timers: BTreeSet::new(),
             looks: Looks::default(),
             condemned: VecDeque::new(),
+            young: Young::default(),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Who has ended: those that the system names, those that were told to, and from time to time ([`super::looks`]) whoever
-//! else has.
+//! Who has ended: those that the system names, those that were told to or are young, and from time to time
+//! ([`super::looks`]) whoever else has.
 //!
 //! Asked for any child that has ended, the kernel walks past all that live; asked for one by its number, past none.
 
@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use erluv_proto::ids::WorkerId;
 
+use super::looks::{Looks, Unseen};
 use super::{Report, Workers};
 use crate::sys::{self, Reaped};
 
@@ -22,16 +23,20 @@ impl Workers {
         while let Some(ended) = self.reap() {
             others.extend(self.take_up(ended, now, &mut report));
         }
-        let living = [&self.by_pid, &self.killers, &self.inits].map(HashMap::len);
-        self.looks.looked(now, living.into_iter().fold(0, usize::saturating_add));
+        self.looks.looked(now, self.living());
         others
     }
 
-    /// Children of these numbers may have ended, and so may others. Those that are named, and those that were signalled
-    /// so that they end, are taken up at once, as by [`Workers::reaped`], where they have ended; when that is to be
+    fn living(&self) -> usize {
+        [&self.by_pid, &self.killers, &self.inits].map(HashMap::len).into_iter().fold(0, usize::saturating_add)
+    }
+
+    /// Children of these numbers may have ended, and so may others. Those that are named, those that were signalled so that
+    /// they end, and where there are many those that were started last are taken up at once, as by [`Workers::reaped`], where they have ended; when that is to be
     /// called for the others, [`Workers::next_look`] tells.
     pub(crate) fn named(&mut self, pids: &[i32], now: Instant, mut report: impl FnMut(Report)) -> Vec<Reaped> {
-        self.looks.want();
+        let all_wait = pids.is_empty() || self.trees.looks_before_reaping();
+        self.looks.want(if all_wait { Unseen::Somebody } else { Unseen::Others });
         if self.trees.looks_before_reaping() {
             return Vec::new();
         }
@@ -40,6 +45,23 @@ impl Workers {
             others.extend(self.take_up(ended, now, &mut report));
         }
         others.extend(self.take_up_condemned(now, &mut report));
+        if Looks::cost_much(self.living()) {
+            others.extend(self.take_up_young(now, &mut report));
+        }
+        others
+    }
+
+    /// Several that are short may end between two looks, and the system names one of them.
+    fn take_up_young(&mut self, now: Instant, report: &mut dyn FnMut(Report)) -> Vec<Reaped> {
+        let mut others = Vec::new();
+        for _ in 0..self.young.len() {
+            let Some((pid, looks)) = self.young.take() else { break };
+            match sys::reap(Some(pid)) {
+                Some(ended) => others.extend(self.take_up(ended, now, report)),
+                None if self.by_pid.contains_key(&pid) => self.young.lives(pid, looks),
+                None => {}
+            }
+        }
         others
     }
 

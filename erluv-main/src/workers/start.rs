@@ -73,6 +73,7 @@ impl Workers {
             Ok(launch::Forked { process, init, answer, ends }) => {
                 let entry = Worker::new(order, subject, (process, init, ends), grace, now);
                 self.by_pid.insert(entry.leader, worker);
+                self.young.add(entry.leader);
                 self.inits.extend(entry.init.as_ref().map(|init| (init.pid, worker)));
                 self.timers.extend(entry.timer.map(|at| (at, worker)));
                 self.table.insert(worker, Box::new(entry));

@@ -69,6 +69,29 @@ fn who_is_named_is_taken_up_at_once_and_the_others_by_a_look_that_is_due() {
 }
 
 #[test]
+fn of_many_the_short_are_taken_up_when_any_end_is_heard_of() {
+    alone_as_root(|| {
+        let mut bench = Bench::new(UseCgroup::Required);
+        // Too many to look at all of them each time that one ends.
+        let old = (0..70).map(|_| bench.start(order(&["/bin/sleep", "1000"]))).collect::<Vec<_>>();
+        let (short, now) = (start_three(&mut bench), Instant::now());
+        bench.workers.reaped(now, |report| panic!("{report:?}"));
+        short.iter().chain(&old[..1]).for_each(kill);
+        wait_ended(&short);
+        wait_ended(&old[..1]);
+        let mut reports = Vec::new();
+        bench.workers.named(&[short[1].pid()], now, |report| reports.push(report));
+        assert_eq!(ended(&mut reports), ids(&short));
+        // Whoever is neither named nor short waits for a look that comes a little later.
+        let due = bench.workers.next_look(now).unwrap();
+        assert!(due > now);
+        bench.workers.reaped(due, |report| reports.push(report));
+        assert_eq!(ended(&mut reports), ids(&old[..1]));
+        bench.workers.close();
+    });
+}
+
+#[test]
 fn all_that_were_told_to_end_are_taken_up_when_any_end_is_heard_of() {
     alone_as_root(|| {
         for grace in [Duration::ZERO, Duration::from_secs(3600)] {
