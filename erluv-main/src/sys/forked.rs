@@ -22,7 +22,7 @@ use super::{Born, os, sandbox};
 use crate::sandbox::pass::Pass;
 
 /// The exit status of a process that never came to its exec (EX_OSERR).
-const FAILED: c_int = 71;
+pub(super) const FAILED: c_int = 71;
 
 /// A call, or its errno.
 pub(super) type Called<T = ()> = Result<T, c_int>;

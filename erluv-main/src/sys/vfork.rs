@@ -43,8 +43,8 @@ use libc::{c_int, c_void};
 
 use self::slot::{Maker, Slot};
 use self::spawner::{Place, Spawner};
-use super::forked::{Called, become_planned};
-use super::os::{forbid_tracing, ignored};
+use super::forked::{Called, FAILED, become_planned};
+use super::os::{exit, forbid_tracing, ignored};
 use super::plan::Role;
 use super::{Blocked, Born, Made, Plan, Process, Wanted, discard, reap};
 use crate::order::Order;
@@ -217,12 +217,14 @@ impl Way {
 
     /// Kills whatever is late.
     fn call_off(&self) {
-        // No process is made in main's memory later: it is known by now, or whoever would make it is gone.
-        if let (Some((spawner, _)), Err(_)) = (&self.spawner, self.slot.made())
-            && spawner.kill()
-            && self.slot.made().is_err()
-        {
-            self.slot.give_up(libc::EAGAIN.into());
+        // No process is made in main's memory later: it is known by now, or whoever would make it is gone. Where that one
+        // does not go it may be behind clone3(2)'s look for SIGKILL, with a process that is made and waits to be woken.
+        if let (Some((spawner, _)), Err(_)) = (&self.spawner, self.slot.made()) {
+            let gone = spawner.kill();
+            self.slot.call_off();
+            if gone && self.slot.made().is_err() {
+                self.slot.give_up(libc::EAGAIN.into());
+            }
         }
         if let Ok(pid) = self.slot.made() {
             raw::kill(pid);
@@ -283,8 +285,13 @@ fn settle(plan: Plan<'_>, way: &Way, closed: Called, end: Instant) -> io::Result
 }
 
 /// The first function of the new process.
-extern "C" fn enter(start: *const c_void) -> ! {
-    // SAFETY: it is given the address of one, which main keeps until this process is out of its memory.
+extern "C" fn enter(slot: *const c_void) -> ! {
+    // SAFETY: it is given the address of one, and those are there for good.
+    let start = unsafe { &*slot.cast::<Slot>() }.start();
+    if start.is_null() {
+        exit(FAILED)
+    }
+    // SAFETY: it is the address of one, which main keeps until this process is out of its memory or was killed.
     let Start { plan, born } = unsafe { &*start.cast::<Start<'_>>() };
     become_planned(plan, *born)
 }

@@ -37,6 +37,7 @@ pub(super) struct Slot {
     in_use: AtomicU32,
     /// What clone3(2) is told, and what the new process finds: written by main before anybody is told to make it.
     args: UnsafeCell<MaybeUninit<libc::clone_args>>,
+    /// Null where main does not keep it any more.
     start: AtomicPtr<c_void>,
     /// The number of the process, written by the kernel before that runs; 0 before.
     made: AtomicI32,
@@ -105,15 +106,26 @@ impl Slot {
     ///
     /// # Safety
     /// The slot was laid out for this process, once for each call. The start lives until its process is out of main's
-    /// memory, or never will run in it again.
-    pub(super) unsafe fn make(&self, pass: [u64; 2]) {
-        let start = self.start.load(Ordering::Relaxed);
+    /// memory, or never will run in it again, or is called off.
+    pub(super) unsafe fn make(&'static self, pass: [u64; 2]) {
+        let slot = std::ptr::from_ref(self).cast();
         // SAFETY: as the caller has it; the stack is the slot's, which begins at a page, and nobody else's.
-        let made = unsafe { raw::clone(self.args.get().cast(), pass, enter, start) };
+        let made = unsafe { raw::clone(self.args.get().cast(), pass, enter, slot) };
         if made < 0 {
             self.give_up(made.saturating_neg());
             raw::wake(&self.in_use, true);
         }
+    }
+
+    /// A process that begins from here on ends at once. One that has begun has told its number before.
+    pub(super) fn call_off(&self) {
+        // Whole, so that no look at the number comes before it: the kernel writes that before the process looks here.
+        self.start.swap(std::ptr::null_mut(), Ordering::SeqCst);
+    }
+
+    /// What its process finds; null where it was called off.
+    pub(super) fn start(&self) -> *const c_void {
+        self.start.load(Ordering::SeqCst)
     }
 
     /// No process has come of it, or none runs in main's memory.

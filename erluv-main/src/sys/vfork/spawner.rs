@@ -200,8 +200,8 @@ impl Spawner {
         self.desk().alive.load(Ordering::Acquire) != 0 && is_half(self.pid)
     }
 
-    /// Whether it is gone. Where it is not, it runs nothing any more, and makes nothing: clone3(2) takes a process back
-    /// that was made while SIGKILL is pending.
+    /// Whether it is gone. Where it is not, it runs nothing any more. A process may yet come of the clone3(2) that it is
+    /// in, which looks for SIGKILL before its end.
     pub(super) fn kill(&self) -> bool {
         for _ in 0..LOOKS {
             if !self.lives() {

@@ -1,19 +1,22 @@
 //! Workers that are made at the same time. Each test runs in a process of its own with one thread.
 
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use erluv_proto::ids::WorkerId;
 use erluv_proto::ipc::{ExitStatus, Failure, Program, Step};
 
-use super::{MOST_AT_ONCE, forget_the_crowd, room};
+use super::slot::{Maker, Slot};
+use super::{MOST_AT_ONCE, Start, forget_the_crowd, room};
 use crate::audit::Asked;
 use crate::order::{Order, Output, OutputFile};
 use crate::sandbox::CallList;
-use crate::sys::testing::alone_as_root;
+use crate::sys::testing::{alone, alone_as_root};
 use crate::sys::vfork_tests::{leased, of_slow};
+use crate::sys::{Blocked, Born, Plan, reap};
 use crate::tree::UseCgroup;
 use crate::workers::bench::{Bench, NODE, order, sandbox, shell};
 use crate::workers::{LaunchOutcome, Purpose, Report};
@@ -116,5 +119,38 @@ fn a_worker_counts_from_when_it_is_wanted_until_nothing_has_come_of_it() {
         bench.until("nobody", |bench| bench.workers.is_empty(NODE).then_some(()));
         assert_eq!(of_nobody(&mut bench), Some(0));
         bench.workers.close();
+    });
+}
+
+#[test]
+fn a_process_that_is_made_after_it_was_called_off_does_nothing() {
+    alone(|| {
+        let order = order(&["/no/such/program"]);
+        let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+        let plan = Plan::worker(&order, vec![null.as_fd(); 3], None).unwrap();
+        let start = Start { plan: &plan, born: Born { join: None, signals: 0, sealed: None } };
+        let (_, slot) = Slot::all().next().unwrap();
+        for called_off in [true, false] {
+            let blocked = Blocked::all().unwrap();
+            slot.lay_out(&start, None, Maker::Main);
+            if called_off {
+                slot.call_off();
+            }
+            // SAFETY: it was laid out for this, and the start is here until the process is gone.
+            unsafe { slot.make([0; 2]) };
+            assert!(slot.is_out_by(Instant::now() + Duration::from_millis(900)));
+            drop(blocked);
+            crate::sys::guard::allow_allocation();
+            // Whatever fails first without root.
+            assert_eq!(plan.told.get().is_none(), called_off);
+            let pid = slot.made().unwrap();
+            let ended = loop {
+                match reap(Some(pid)) {
+                    Some(ended) => break ended,
+                    None => std::thread::yield_now(),
+                }
+            };
+            assert_eq!(ended.status, ExitStatus::Code(71));
+        }
     });
 }
