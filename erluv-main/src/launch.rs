@@ -64,16 +64,31 @@ pub(crate) fn open_null() -> io::Result<OwnedFd> {
     OpenOptions::new().read(true).write(true).open("/dev/null").map(OwnedFd::from)
 }
 
-/// Makes the workers of orders, on Linux each in the group beside it: what came of each, in their order. Those that can be
-/// made in main's memory go their way at the same time. The workers' ends are closed here, whatever comes of it, so that
-/// the end of a worker is the end of its streams (S-21).
+/// What is asked for: a worker by an order, on Linux in this group.
+type Asked<'o> = (&'o Order, Option<BorrowedFd<'o>>);
+
+/// Makes the workers of orders: what came of each, in their order. Those that can be made in main's memory go their way at
+/// the same time. The workers' ends are closed here, whatever comes of it, so that the end of a worker is the end of its
+/// streams (S-21).
 ///
 /// # Errors
 /// Each by itself: the step that failed in this process; those of the new one come by [`Forked::answer`].
-pub(crate) fn launch_all(
-    asked: &[(&Order, Option<BorrowedFd<'_>>)],
-    null: BorrowedFd<'_>,
-) -> Vec<Result<Forked, Unlaunched>> {
+pub(crate) fn launch_all(asked: &[Asked<'_>], null: BorrowedFd<'_>) -> Vec<Result<Forked, Unlaunched>> {
+    let mut forked = launch_together(asked, null);
+    if asked.len() > 1 {
+        for (forked, asked) in forked.iter_mut().zip(asked) {
+            // There are descriptors for one where there are not for many.
+            if matches!(forked, Err((Step::Pipe | Step::Terminal, libc::EMFILE | libc::ENFILE)))
+                && let Some(again) = launch_together(&[*asked], null).pop()
+            {
+                *forked = again;
+            }
+        }
+    }
+    forked
+}
+
+fn launch_together(asked: &[Asked<'_>], null: BorrowedFd<'_>) -> Vec<Result<Forked, Unlaunched>> {
     let streams = asked.iter().map(|(order, _)| Streams::of(order)).collect::<Vec<_>>();
     let opened = asked.iter().zip(&streams).map(|((order, cgroup), streams)| {
         let descriptors = streams.as_ref().ok()?.descriptors(order, null);

@@ -22,7 +22,10 @@ const IDENT: &str = "erluv-main";
 /// that nobody else's come between.
 const TOGETHER: usize = 4096;
 
-/// Lines wait for a syslogd that is slow.
+/// The most bytes that wait for a stderr that is slow and must not be waited for.
+const MOST_WAITING: usize = 1 << 20;
+
+/// Lines wait for whoever takes them.
 static BEHIND: AtomicBool = AtomicBool::new(false);
 
 /// Lines wait for the end of a turn.
@@ -45,7 +48,7 @@ impl Drop for Turn {
     }
 }
 
-/// Whether lines wait for syslogd: flush the log from time to time.
+/// Whether lines wait for who is slow to take them: flush the log from time to time.
 pub(crate) fn is_behind() -> bool {
     BEHIND.load(Ordering::Relaxed)
 }
@@ -162,11 +165,11 @@ impl Log for Sink {
                 // A panic may have come in the middle of a line of its own: the bytes are whole lines all the same.
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 if waiting.len().saturating_add(line.len()) > TOGETHER {
-                    write_out(&mut waiting);
+                    write_out(&mut waiting, &mut io::stderr());
                 }
                 waiting.extend_from_slice(line.as_bytes());
                 if !holds(record.level()) {
-                    write_out(&mut waiting);
+                    write_out(&mut waiting, &mut io::stderr());
                 }
             }
             Some(syslog) => {
@@ -182,7 +185,7 @@ impl Log for Sink {
     fn flush(&self) {
         // Who panics while it has one of them cannot have it again.
         if let Ok(mut waiting) = self.waiting.try_lock() {
-            write_out(&mut waiting);
+            write_out(&mut waiting, &mut io::stderr());
         }
         if let Some(Ok(mut syslog)) = self.syslog.as_ref().map(Mutex::try_lock) {
             drain(&mut syslog);
@@ -195,12 +198,20 @@ fn holds(level: Level) -> bool {
     level > Level::Error && HOLDING.load(Ordering::Relaxed)
 }
 
-fn write_out(waiting: &mut Vec<u8>) {
-    if !waiting.is_empty() {
-        // There is nowhere to say that stderr is gone.
-        let _ = io::stderr().lock().write_all(waiting);
-        waiting.clear();
+/// What a stderr that must not be waited for does not take stays for the next time, within a bound.
+fn write_out(waiting: &mut Vec<u8>, out: &mut impl Write) {
+    while !waiting.is_empty() {
+        match out.write(waiting) {
+            Ok(written @ 1..) => drop(waiting.drain(..written.min(waiting.len()))),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && waiting.len() < MOST_WAITING => {
+                return BEHIND.store(true, Ordering::Relaxed);
+            }
+            // There is nowhere to say that stderr is gone.
+            Ok(0) | Err(_) => waiting.clear(),
+        }
     }
+    BEHIND.store(false, Ordering::Relaxed);
 }
 
 fn drain(logger: &mut Logger<Socket, Formatter3164>) {
@@ -311,5 +322,38 @@ mod tests {
         sink.flush();
         say(Level::Info, 5);
         assert_eq!([heard(), heard(), heard()], [Some(Some(b'4')), Some(Some(b'5')), None]);
+    }
+
+    /// Takes so many bytes, and then no more for now.
+    struct Slow(usize, Vec<u8>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.0);
+            if taken == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.0 -= taken;
+            self.1.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_slow_stderr_does_not_take_comes_later() {
+        let (mut slow, mut waiting) = (Slow(4, Vec::new()), b"one\ntwo\n".to_vec());
+        write_out(&mut waiting, &mut slow);
+        assert_eq!((&slow.1[..], &waiting[..]), (&b"one\n"[..], &b"two\n"[..]));
+        slow.0 = 10;
+        write_out(&mut waiting, &mut slow);
+        assert_eq!((&slow.1[..], waiting.len()), (&b"one\ntwo\n"[..], 0));
+        // Not for ever.
+        (slow.0, waiting) = (0, vec![b'x'; MOST_WAITING]);
+        write_out(&mut waiting, &mut slow);
+        assert!(waiting.is_empty());
     }
 }

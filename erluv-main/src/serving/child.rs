@@ -47,7 +47,10 @@ impl Serving {
                 }
                 Err(loss) => {
                     self.launch(&mut wanted, shared);
-                    self.lose(loss, shared);
+                    // It may be lost by then.
+                    if self.half.is_some() {
+                        self.lose(loss, shared);
+                    }
                     break;
                 }
             }
@@ -138,6 +141,17 @@ impl Serving {
                 LaunchOutcome::Answered { report: None, .. } => {}
                 LaunchOutcome::Pending { worker } => self.watch_exec(worker, shared),
             }
+        }
+        self.flush(shared);
+        // Not one line of these waits for the next, whatever becomes of main by then.
+        log::logger().flush();
+    }
+
+    /// What was said goes on its way.
+    pub(super) fn flush(&mut self, shared: &mut Shared<'_>) {
+        let (registry, token) = (shared.registry, tokens::control(self.index));
+        if let Some(Err(loss)) = self.half.as_mut().map(|half| half.flush(registry, token)) {
+            self.lose(loss, shared);
         }
     }
 

@@ -369,14 +369,10 @@ impl Serving {
             self.event(Event::Quiet, shared);
         }
         let (every, patience) = (self.node.heartbeat, self.node.hang_timeout);
-        let (registry, token) = (shared.registry, tokens::control(self.index));
-        let beat = self.half.as_mut().map(|half| {
-            half.heartbeat(now, every, patience)?;
-            half.flush(registry, token)
-        });
-        if let Some(Err(loss)) = beat {
+        if let Some(Err(loss)) = self.half.as_mut().map(|half| half.heartbeat(now, every, patience)) {
             self.lose(loss, shared);
         }
+        self.flush(shared);
     }
 
     /// New settings from the file: what runs keeps what it has.

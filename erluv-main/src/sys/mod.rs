@@ -240,6 +240,7 @@ pub(crate) fn reap(pid: Option<i32>) -> Option<Reaped> {
     // SAFETY: wait4 has returned a process, so it has written the usage.
     let usage = unsafe { usage.assume_init() };
     half::forget_half(pid);
+    vfork::forget(pid);
     Some(Reaped { pid, status: exit_status(status), usage: used(&usage) })
 }
 

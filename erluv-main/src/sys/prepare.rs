@@ -120,7 +120,7 @@ fn forbid_cores() -> io::Result<()> {
 }
 
 /// A worker that lives costs main none, but for a few whose control groups stay open; while it is launched, up to
-/// thirteen.
+/// thirteen, and so do others that are launched with it.
 fn raise_descriptors() -> io::Result<(u64, u64)> {
     let before = read_limit(libc::RLIMIT_NOFILE)?;
     let raised = libc::rlimit { rlim_cur: before.rlim_max, rlim_max: before.rlim_max };

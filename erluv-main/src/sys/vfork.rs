@@ -51,6 +51,7 @@ use crate::order::Order;
 use crate::sandbox::{CgroupLimits, IoPriority, Namespaces, Profile};
 
 pub(crate) use slot::MOST_AT_ONCE;
+pub(super) use slot::forget;
 #[cfg(test)]
 pub(super) use wary::forget_the_crowd;
 
@@ -75,8 +76,10 @@ struct Way {
     slot: &'static Slot,
     /// Who makes it, where main does not.
     spawner: Option<(Rc<Spawner>, u32)>,
-    /// How long main has stood still for it.
-    took: Duration,
+    /// How long main has stood still for it alone.
+    held: Duration,
+    /// It was called off when main's patience was over.
+    late: bool,
     /// Its number; or the errno where there is none.
     made: Result<i32, c_int>,
     /// Whether it is out of main's memory. Where it is not it has been killed, and may be there, in the kernel or without a
@@ -169,14 +172,17 @@ fn make(wanted: &[Wanted<'_>]) -> io::Result<Vec<Way>> {
 
 /// Until all have executed their programs or are on their way out, or main's patience is over.
 fn wait_for_execs(ways: &mut [Way], began: Instant) {
-    let end = later(began, PATIENCE);
+    let (end, mut since) = (later(began, PATIENCE), began);
     for way in ways.iter_mut().filter(|way| !way.slot.is_free()) {
         way.gone = way.slot.is_out_by(end);
-        way.took = began.elapsed();
+        way.late = !way.gone;
+        let now = Instant::now();
+        way.held = now.saturating_duration_since(since);
+        since = now;
     }
-    for way in ways.iter_mut().filter(|way| !way.gone) {
-        way.call_off();
-    }
+    // Those first that are there: to end a spawner may take longer.
+    ways.iter().filter(|way| way.late).for_each(Way::kill);
+    ways.iter().filter(|way| way.late).for_each(Way::call_off);
     let end = later(Instant::now(), LAST_PATIENCE);
     for way in ways {
         way.gone = way.gone || way.slot.is_out_by(end);
@@ -191,7 +197,7 @@ fn later(from: Instant, time: Duration) -> Instant {
 impl Way {
     fn new(slot: &'static Slot, bit: u32, wanted: &Wanted<'_>) -> Self {
         let spawner = place(wanted).and_then(|(place, main)| place.spawner(main)).map(|spawner| (spawner, bit));
-        Self { slot, spawner, took: Duration::ZERO, made: Err(0), gone: true }
+        Self { slot, spawner, held: Duration::ZERO, late: false, made: Err(0), gone: true }
     }
 
     fn start<'p>(&self, plan: &'p Plan<'p>) -> Start<'p> {
@@ -203,7 +209,7 @@ impl Way {
     fn begin(&self, start: &Start<'_>, cgroup: Option<BorrowedFd<'_>>) {
         match &self.spawner {
             Some((spawner, bit)) => {
-                self.slot.lay_out(start, cgroup, Maker::Spawner);
+                self.slot.lay_out(start, cgroup, Maker::Spawner(spawner.pid()));
                 spawner.ask(*bit);
             }
             None => {
@@ -226,7 +232,12 @@ impl Way {
                 self.slot.give_up(libc::EAGAIN.into());
             }
         }
-        if let Ok(pid) = self.slot.made() {
+        self.kill();
+    }
+
+    /// Kills the process, where that is in main's memory.
+    fn kill(&self) {
+        if let (Ok(pid), false) = (self.slot.made(), self.slot.is_free()) {
             raw::kill(pid);
         }
     }
@@ -267,8 +278,8 @@ fn settle(plan: Plan<'_>, way: &Way, closed: Called, end: Instant) -> io::Result
         }
         return Err(errno(error));
     }
-    wary::note_user(user, way.took);
-    if !way.gone || way.took >= PATIENCE && failed.is_none() && is_unexecuted(pid) {
+    wary::note_user(user, way.held, way.late);
+    if !way.gone || way.late && failed.is_none() && is_unexecuted(pid) {
         // Only with its end it gives up a terminal that the next one is to have. Where it has not ended by then it is
         // taken up like any orphan, later.
         while reap(Some(pid)).is_none() && way.gone && Instant::now() < end {

@@ -196,9 +196,9 @@ impl Hierarchy {
     }
 
     /// No process could be made in a group: of those that are open, somebody may have removed some. They are closed,
-    /// and found missing by their names; whether there were any.
-    pub(super) fn reopen(&mut self) -> bool {
-        self.opened.close_all()
+    /// and found missing by their names.
+    pub(super) fn reopen(&mut self) {
+        self.opened.close_all();
     }
 
     fn make_group(&self, node: NodeIndex, group: Group) -> io::Result<OwnedFd> {

@@ -193,12 +193,12 @@ impl Trees {
         }
     }
 
-    /// No process could be made in a tree, which somebody may have removed while it waited for its next worker: whether
-    /// [`Trees::make`] may give another one.
-    pub(crate) fn reopen(&mut self) -> bool {
+    /// No process could be made in a tree, which somebody may have removed while it waited for its next worker:
+    /// [`Trees::make`] gives none any more that is not there.
+    pub(crate) fn reopen(&mut self) {
         match &mut self.kind {
             Kind::Cgroup(hierarchy) => hierarchy.reopen(),
-            Kind::Groups(_) => false,
+            Kind::Groups(_) => {}
         }
     }
 

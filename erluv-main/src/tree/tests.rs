@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use erluv_proto::ipc::Step;
 
 use super::{Trees, UseCgroup, foresee};
+use erluv_proto::ids::WorkerId;
+
 use crate::sandbox::CgroupLimits;
 use crate::settings::SandboxNeed;
 use crate::sys::testing::{alone_as_root, killed_main};
@@ -138,24 +140,32 @@ fn what_lives_on_in_a_group_that_was_used_before_is_seen_and_killed() {
 }
 
 #[test]
-fn a_waiting_group_that_somebody_has_removed_is_made_anew() {
+fn waiting_groups_that_somebody_has_removed_are_made_anew() {
     alone_as_root(|| {
-        let mut bench = Bench::new(UseCgroup::Required);
-        let own = folder(bench.workers.about());
-        let first = ["/bin/sleep", "0.2"];
-        let both = [bench.start(order(&first)), bench.start(order(&first))];
-        for started in both {
-            bench.end(started.id());
+        for (waiting, wanted) in [(2, 1), (2, 2), (1, 1)] {
+            let mut bench = Bench::new(UseCgroup::Required);
+            let own = folder(bench.workers.about());
+            let first = (0..waiting).map(|_| bench.start(order(&["/bin/sleep", "0.2"]))).collect::<Vec<_>>();
+            for started in first {
+                bench.end(started.id());
+            }
+            for number in 0..waiting {
+                fs::remove_dir(own.join(format!("n0/w{}", 2 + number))).unwrap();
+            }
+            let sleeps = (0..wanted).map(|_| order(&["/bin/sleep", "1000"])).collect();
+            let workers = bench.launch_together(sleeps).into_iter().flatten().collect::<Vec<_>>();
+            assert_eq!(workers.len(), wanted, "{:?}", bench.reports);
+            let inside = |worker: &WorkerId| {
+                let processes = own.join(format!("n0/w{}/cgroup.procs", worker.0));
+                !fs::read_to_string(processes).unwrap().trim().is_empty()
+            };
+            bench.until("processes in the groups", |_| workers.iter().all(inside).then_some(()));
+            bench.workers.kill_node(NODE, std::time::Instant::now());
+            for worker in workers {
+                bench.end(worker);
+            }
+            bench.workers.close();
         }
-        for group in ["n0/w2", "n0/w3"] {
-            fs::remove_dir(own.join(group)).unwrap();
-        }
-        let started = bench.start(order(&["/bin/sleep", "1000"]));
-        let inside = fs::read_to_string(own.join("n0/w4/cgroup.procs")).unwrap();
-        assert_eq!(inside.trim(), started.pid().to_string());
-        bench.workers.kill_node(NODE, std::time::Instant::now());
-        bench.end(started.id());
-        bench.workers.close();
     });
 }
 

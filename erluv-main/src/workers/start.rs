@@ -120,7 +120,8 @@ impl Workers {
         let mut forked = self.fork_once(&wanted.iter().collect::<Vec<_>>());
         // What clone3(2) says of a control group that is gone.
         let gone = |forked: &_| matches!(forked, Err((Step::Fork, libc::ENOENT | libc::ENODEV)));
-        if forked.iter().any(gone) && self.trees.reopen() {
+        if forked.iter().any(gone) {
+            self.trees.reopen();
             for (forked, wanted) in forked.iter_mut().zip(wanted).filter(|(forked, _)| gone(forked)) {
                 if let Some(again) = self.fork_once(&[wanted]).pop() {
                     *forked = again;

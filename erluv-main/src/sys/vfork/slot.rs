@@ -25,7 +25,7 @@ pub(super) enum Maker {
     /// Main itself.
     Main,
     /// A child of main's, in its place.
-    Spawner,
+    Spawner(i32),
 }
 
 /// The place of one process.
@@ -43,6 +43,8 @@ pub(super) struct Slot {
     made: AtomicI32,
     /// The errno where there is none.
     failed: AtomicI32,
+    /// The spawner that was asked for it; 0 where main makes it.
+    maker: AtomicI32,
 }
 
 // SAFETY: of a slot that is in use, main reads and writes the atomic words alone; the stack is the new process's, and
@@ -60,6 +62,7 @@ impl Slot {
             start: AtomicPtr::new(std::ptr::null_mut()),
             made: AtomicI32::new(0),
             failed: AtomicI32::new(0),
+            maker: AtomicI32::new(0),
         }
     }
 
@@ -79,10 +82,10 @@ impl Slot {
 
     /// Lays out what a new process begins with. From here on the slot is in use.
     pub(super) fn lay_out(&self, start: &Start<'_>, cgroup: Option<BorrowedFd<'_>>, maker: Maker) {
-        let (parent, exit_signal) = match maker {
-            Maker::Main => (0, None),
+        let (maker, parent, exit_signal) = match maker {
+            Maker::Main => (0, 0, None),
             // That of the maker is meant, which is the same.
-            Maker::Spawner => (libc::CLONE_PARENT, Some(0)),
+            Maker::Spawner(pid) => (pid, libc::CLONE_PARENT, Some(0)),
         };
         let shared = libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID | libc::CLONE_PARENT_SETTID | parent;
         let args = clone_args(u64::try_from(shared).unwrap_or(0) | CLONE_CLEAR_SIGHAND, cgroup);
@@ -99,6 +102,7 @@ impl Slot {
         self.start.store(std::ptr::from_ref(start).cast_mut().cast(), Ordering::Relaxed);
         self.made.store(0, Ordering::Relaxed);
         self.failed.store(0, Ordering::Relaxed);
+        self.maker.store(maker, Ordering::Relaxed);
         self.in_use.store(1, Ordering::Release);
     }
 
@@ -152,5 +156,15 @@ impl Slot {
             raw::wait(&self.in_use, 1, true, left);
         }
         true
+    }
+}
+
+/// A child of main's has been reaped: whatever it still had of a slot is free.
+pub(in crate::sys) fn forget(pid: i32) {
+    for (_, slot) in Slot::all().filter(|(_, slot)| !slot.is_free()) {
+        let had = slot.made().unwrap_or_else(|_| slot.maker.load(Ordering::Relaxed));
+        if had == pid {
+            slot.give_up(libc::ESRCH.into());
+        }
     }
 }

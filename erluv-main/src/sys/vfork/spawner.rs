@@ -145,6 +145,8 @@ pub(super) struct Spawner {
     desk: *mut Desk,
     pid: i32,
     pass: Pass,
+    /// It was killed, and did not end within the time for that.
+    undead: Cell<bool>,
 }
 
 impl Spawner {
@@ -173,7 +175,7 @@ impl Spawner {
             drop(unsafe { Box::from_raw(desk) });
             return Err(error_of(made.saturating_neg()));
         };
-        let spawner = Self { desk, pid, pass: recipe.pass };
+        let spawner = Self { desk, pid, pass: recipe.pass, undead: Cell::new(false) };
         let state = spawner.get_ready();
         keep_apart(pid);
         match state {
@@ -203,14 +205,20 @@ impl Spawner {
     /// Whether it is gone. Where it is not, it runs nothing any more. A process may yet come of the clone3(2) that it is
     /// in, which looks for SIGKILL before its end.
     pub(super) fn kill(&self) -> bool {
-        for _ in 0..LOOKS {
+        // Main waits for its end once.
+        for _ in 0..if self.undead.get() { 0 } else { LOOKS } {
             if !self.lives() {
                 return true;
             }
             raw::kill(self.pid);
             raw::wait(&self.desk().alive, 1, true, LOOK);
         }
-        !self.lives()
+        self.undead.set(self.lives());
+        !self.undead.get()
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
     }
 
     /// What shows to the filter that a process comes from here.

@@ -10,6 +10,7 @@ use erluv_proto::ids::WorkerId;
 use erluv_proto::ipc::{ExitStatus, Failure, Program, Step};
 
 use super::slot::{Maker, Slot};
+use super::wary::forget_who_was_slow;
 use super::{MOST_AT_ONCE, Start, forget_the_crowd, room};
 use crate::audit::Asked;
 use crate::order::{Order, Output, OutputFile};
@@ -39,6 +40,7 @@ fn of_those_that_are_wanted_together_each_is_told_its_own_error() {
         let step = |step, errno| Err(Failure::Step(step, errno));
         for round in 0..100 {
             forget_the_crowd();
+            forget_who_was_slow();
             let to = |path: &str| {
                 let file = OutputFile { path: CString::new(path).unwrap(), append: false, mode: 0o600 };
                 Order { stdout: Output::File(file), ..of_slow(order(&["/bin/true"])) }

@@ -30,9 +30,9 @@ pub(super) fn is_wary_of(user: Option<u32>) -> bool {
     crowded || slow.iter().any(|(who, when)| *who == user && when.elapsed() < PENANCE)
 }
 
-/// A user's process has kept main waiting for so long.
-pub(super) fn note_user(user: Option<u32>, took: Duration) {
-    if took >= PATIENCE_WITH_USER {
+/// A user's process has kept main waiting for so long by itself, or is late: main has waited for no longer.
+pub(super) fn note_user(user: Option<u32>, held: Duration, late: bool) {
+    if late || held >= PATIENCE_WITH_USER {
         let mut slow = SLOW.lock().unwrap_or_else(PoisonError::into_inner);
         slow.retain(|(who, when)| *who != user && when.elapsed() < PENANCE);
         slow.push((user, Instant::now()));
@@ -51,4 +51,10 @@ pub(super) fn note_crowd(processes: usize, took: Duration) {
 #[cfg(test)]
 pub(in crate::sys) fn forget_the_crowd() {
     *WAITED.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+/// Everybody is as good as anybody else.
+#[cfg(test)]
+pub(super) fn forget_who_was_slow() {
+    SLOW.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
