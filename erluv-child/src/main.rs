@@ -8,6 +8,7 @@
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 
+mod clock;
 mod confine;
 mod control;
 mod dispatcher;
@@ -22,6 +23,7 @@ mod sys;
 
 use std::process::ExitCode;
 
+use clock::Clock;
 use control::Control;
 use run::{Child, RunError};
 
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
             return ExitCode::from(OSERR);
         }
     };
+    let clock = Clock::new(poll.registry(), run::CLOCK);
     let confined = match confine::confine(&start) {
         Ok(confined) => confined,
         Err(error) => {
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
             return ExitCode::from(error.status());
         }
     };
-    match Child::new(poll, Control::new(descriptors.control), confined.missing).map(Child::run) {
+    match Child::new(poll, clock, Control::new(descriptors.control), confined.missing).map(Child::run) {
         Ok(RunError::MainGone | RunError::Done) | Err(RunError::MainGone) => ExitCode::SUCCESS,
         Ok(error) | Err(error) => {
             ::log::error!("{error}");

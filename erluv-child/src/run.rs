@@ -12,6 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 
+use crate::clock::Clock;
 use crate::control::{Control, Received};
 use crate::dispatcher::request::SERVER;
 use crate::manager::{Kept, Manager, Outlet};
@@ -20,6 +21,8 @@ use crate::streams;
 
 const CONTROL: Token = Token(0);
 const PEER: Token = Token(1);
+/// That of the clock.
+pub(crate) const CLOCK: Token = Token(2);
 
 /// Output gathered before it is written. While the node takes no more, the workers' pipes are left alone: what is read
 /// then would only go cold, and the socket has enough to send.
@@ -60,6 +63,7 @@ struct Session {
 /// The unprivileged half at work.
 pub(crate) struct Child {
     poll: Poll,
+    clock: Clock,
     control: Control,
     hello: Rc<Hello>,
     /// `cgroup.kill` of all our workers' common parent: what we do when main is gone.
@@ -76,7 +80,7 @@ impl Child {
     ///
     /// # Errors
     /// [`RunError`] where main is gone or says something else.
-    pub(crate) fn new(poll: Poll, mut control: Control, missing: Vec<String>) -> Result<Self, RunError> {
+    pub(crate) fn new(poll: Poll, clock: Clock, mut control: Control, missing: Vec<String>) -> Result<Self, RunError> {
         control.watch(poll.registry(), CONTROL).map_err(RunError::Poll)?;
         control.send(&ToMain::Ready(Ready { missing }));
         control.flush(poll.registry(), CONTROL).map_err(control_failed)?;
@@ -84,6 +88,7 @@ impl Child {
         let next_request = u64::from(hello.creation.get()) << 32;
         Ok(Self {
             poll,
+            clock,
             control,
             hello: Rc::new(hello),
             tree_kill,
@@ -125,7 +130,8 @@ impl Child {
     }
 
     fn turn(&mut self, events: &mut Events) -> Result<(), RunError> {
-        match self.poll.poll(events, self.patience()) {
+        let patience = self.patience();
+        match self.poll.poll(events, patience) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
             Err(error) => return Err(RunError::Poll(error)),
@@ -134,6 +140,7 @@ impl Child {
         let mut main_spoke = false;
         for event in events.iter() {
             match (event.token(), &mut self.session) {
+                (CLOCK, _) => self.clock.rang(),
                 (CONTROL, _) => main_spoke |= event.is_readable() || event.is_read_closed(),
                 (PEER, Some(session)) => session.peer.set_ready(
                     event.is_readable(),
@@ -171,14 +178,18 @@ impl Child {
     }
 
     /// How long the poller may wait.
-    fn patience(&self) -> Option<Duration> {
-        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-        let Some(Session { peer, manager }) = &self.session else { return self.kept.next_deadline().map(left) };
-        let output = manager.has_output() && !peer.is_blocked();
-        if peer.is_readable() || output {
-            return Some(Duration::ZERO);
-        }
-        [peer.next_deadline(), manager.next_deadline()].into_iter().flatten().min().map(left)
+    fn patience(&mut self) -> Option<Duration> {
+        let deadline = match &self.session {
+            Some(Session { peer, manager }) => {
+                let output = manager.has_output() && !peer.is_blocked();
+                if peer.is_readable() || output {
+                    return Some(Duration::ZERO);
+                }
+                [peer.next_deadline(), manager.next_deadline()].into_iter().flatten().min()
+            }
+            None => self.kept.next_deadline(),
+        };
+        self.clock.patience(deadline, Instant::now())
     }
 
     /// Carries out all frames that main has sent.

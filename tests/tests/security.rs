@@ -130,13 +130,15 @@ fn s15_child_and_worker_have_exactly_their_descriptors() {
     let own = |fd: i32| child[&fd].clone();
     assert!((0..3).all(|fd| own(fd) == "/dev/null"), "{child:?}");
     assert!(own(3).starts_with("socket:") && own(4).starts_with("pipe:"), "{child:?}");
-    // Beyond these: the poller, cgroup.kill, the connection, and the pipes of the one worker.
+    // Beyond these: the poller and its timer, cgroup.kill, the connection, and the pipes of the one worker.
     for (fd, target) in child.iter().filter(|(fd, _)| **fd > 4) {
-        let known = ["anon_inode:[eventpoll]", "socket:", "pipe:"].iter().any(|kind| target.starts_with(kind))
+        let known = ["anon_inode:[eventpoll]", "anon_inode:[timerfd]", "socket:", "pipe:"]
+            .iter()
+            .any(|kind| target.starts_with(kind))
             || target.ends_with("cgroup.kill");
         assert!(known, "{fd} -> {target}");
     }
-    assert!(child.len() <= 5 + 1 + 1 + 1 + 3, "{child:?}");
+    assert!(child.len() <= 5 + 2 + 1 + 1 + 3, "{child:?}");
 }
 
 #[test]
