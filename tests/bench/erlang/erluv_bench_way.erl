@@ -43,27 +43,33 @@ run({limit, Node}, Program, _) ->
     end.
 
 %% @doc Runs a command and returns how many bytes it has written, all of which have been received. `window' among the
-%% options is for erluv by messages: with a window, acknowledged by halves, as erluv-protocol(7) says.
+%% options is for erluv by messages and the limit: with a window, acknowledged by halves, as erluv-protocol(7) says.
 output({erluv, Node}, Command, Options) ->
     Windows = [{window, ?WINDOW} || lists:member(window, Options)],
     {Pid, Ref} = spawn_opt(Node, erluv, run, [Command, [stdout | Windows]], [monitor]),
-    Together =
-        case Windows of
-            [] -> infinity;
-            _ -> ?WINDOW div 2
-        end,
-    erluv_output(Pid, Ref, Together, 0, 0);
+    erluv_output(Pid, Ref, together(Options), 0, 0);
 output(app, Command, _) ->
     {ok, Stream} = erluv:stream(Command),
     app_output(Stream, 0);
 output(port, [Program | Arguments], _) ->
     Port = open_port({spawn_executable, Program}, [{args, Arguments}, stream, binary, exit_status, in]),
     port_output(Port, 0);
-output({limit, Node}, Command, _) ->
-    {bench, Node} ! <<"o", (text(Command))/binary>>,
-    limit_output(0).
+output({limit, Node}, Command, Options) ->
+    What =
+        case lists:member(window, Options) of
+            true -> <<"w">>;
+            false -> <<"o">>
+        end,
+    {bench, Node} ! <<What/binary, (text(Command))/binary>>,
+    limit_output(Node, together(Options), 0, 0).
 
-%% An atom is more than any number: without a window nothing is acknowledged.
+%% How many bytes are acknowledged together. An atom is more than any number: without a window none are.
+together(Options) ->
+    case lists:member(window, Options) of
+        true -> ?WINDOW div 2;
+        false -> infinity
+    end.
+
 erluv_output(Pid, Ref, Together, Read, Sum) when Read >= Together ->
     Pid ! {ack, stdout, Read},
     erluv_output(Pid, Ref, Together, 0, Sum);
@@ -89,10 +95,13 @@ port_output(Port, Sum) ->
     after ?LONG -> error({hangs, Sum})
     end.
 
-limit_output(Sum) ->
+limit_output(Node, Together, Read, Sum) when Read >= Together ->
+    {bench, Node} ! <<"a", Read:32>>,
+    limit_output(Node, Together, 0, Sum);
+limit_output(Node, Together, Read, Sum) ->
     receive
         <<>> -> Sum;
-        Data when is_binary(Data) -> limit_output(Sum + byte_size(Data))
+        Data when is_binary(Data) -> limit_output(Node, Together, Read + byte_size(Data), Sum + byte_size(Data))
     after ?LONG -> error({hangs, Sum})
     end.
 

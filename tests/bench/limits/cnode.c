@@ -5,6 +5,8 @@
  *
  *   s PROGRAM NUL             start it with two pipes, wait for its end, answer <<"e", Status:32>>
  *   o PROGRAM NUL ARG NUL ... start it and send what it writes as binaries of up to 64 KiB, then <<>>
+ *   w PROGRAM NUL ARG NUL ... the same with a window, so many bytes at most that are not acknowledged
+ *   a LENGTH:32               acknowledge so many of those that went to this process
  *   c PROGRAM NUL             start it for the next; answer <<"k">>
  *   t 64 bytes                through that program's pipes and back: answer them
  *   r BYTES                   answer them
@@ -31,12 +33,15 @@
 #define INPUT (256 * 1024)
 #define OUTPUT (256 * 1024)
 #define LONG_PIPE (256 * 1024)
+#define WINDOW (256 * 1024)
 
 /* A place for each program that runs: one that is waited for, or one whose output is sent. */
 struct work {
     struct started started;
     struct caller caller;
     int sends;
+    /* How many bytes more may be sent, where there is a window; without, what no program writes. */
+    uint64_t credit;
 };
 
 static struct work works[MOST];
@@ -98,7 +103,7 @@ static void arguments_of(unsigned char *bytes, size_t length, char **arguments, 
     arguments[count] = NULL;
 }
 
-static void start_work(const struct caller *caller, unsigned char *bytes, size_t length, int sends) {
+static void start_work(const struct caller *caller, unsigned char *bytes, size_t length, int sends, uint64_t credit) {
     char *arguments[16];
     arguments_of(bytes, length, arguments, 16);
     struct work *work = free_work();
@@ -106,6 +111,14 @@ static void start_work(const struct caller *caller, unsigned char *bytes, size_t
     if (errno) fail(arguments[0]);
     work->caller = *caller;
     work->sends = sends;
+    work->credit = credit;
+}
+
+static void acknowledge(const struct caller *caller, uint32_t length) {
+    for (struct work *work = works; work < works + MOST; work++)
+        if (work->started.pid && work->sends && work->caller.length == caller->length &&
+            memcmp(work->caller.pid, caller->pid, caller->length) == 0)
+            work->credit += length;
 }
 
 /* Of a program whose pipes are closed. */
@@ -156,8 +169,10 @@ static void start_sleeper(const struct caller *caller, unsigned char *bytes, siz
 static void command(const struct caller *caller, unsigned char *bytes, size_t length) {
     unsigned char echo[64], count[8];
     switch (bytes[0]) {
-    case 's': start_work(caller, bytes + 1, length - 1, 0); break;
-    case 'o': start_work(caller, bytes + 1, length - 1, 1); break;
+    case 's': start_work(caller, bytes + 1, length - 1, 0, 0); break;
+    case 'o': start_work(caller, bytes + 1, length - 1, 1, UINT64_MAX / 2); break;
+    case 'w': start_work(caller, bytes + 1, length - 1, 1, WINDOW); break;
+    case 'a': acknowledge(caller, get32(bytes + 1)); break;
     case 'c': start_talker(caller, bytes + 1, length - 1); break;
     case 't':
         write_all(talker.in, bytes + 1, sizeof echo);
@@ -229,8 +244,9 @@ static int pump(struct work *work) {
     /* The prefix has the same length for each piece: it goes right before the data, all of it in one write. */
     size_t head = prefix(frame, &work->caller, 0);
     unsigned char *data = frame + PREFIX;
-    ssize_t n = read(work->started.out, data, PIECE);
+    ssize_t n = read(work->started.out, data, work->credit < PIECE ? (size_t)work->credit : PIECE);
     if (n < 0) fail("read");
+    work->credit -= (uint64_t)n;
     prefix(data - head, &work->caller, (size_t)n);
     write_all(NODE, data - head, head + (size_t)n);
     return n > 0;
@@ -260,7 +276,7 @@ static void wait_for_work(const sigset_t *open) {
     struct work *of[MOST + 1] = {NULL};
     nfds_t count = 1;
     for (int i = 0; i < MOST; i++)
-        if (works[i].started.pid && works[i].sends) {
+        if (works[i].started.pid && works[i].sends && works[i].credit > 0) {
             of[count] = &works[i];
             polled[count++] = (struct pollfd){.fd = works[i].started.out, .events = POLLIN};
         }

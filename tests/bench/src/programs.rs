@@ -24,7 +24,7 @@ impl Programs {
         let folder = Folder::new();
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let top = here.join("../..");
-        for name in ["spawn", "cnode", "count", "parts"] {
+        for name in ["spawn", "cnode", "relay", "count", "parts"] {
             run(cc(&folder, here, name).arg("-O2"))?;
         }
         for name in ["exit", "pause"] {

@@ -88,8 +88,8 @@ impl Results {
         self.lines.iter().find(|line| line.mode == mode && line.row == row && line.name == name)
     }
 
-    /// The other system's figure that a line is compared with. What erluv does with a window has no other there: it is
-    /// compared with what they do without.
+    /// The other system's figure that a line is compared with. Where only erluv has a window it is compared with what the
+    /// other does without.
     fn other(&self, line: &Line, kind: Kind) -> Option<f64> {
         line.median(kind).or_else(|| {
             let plain = line.name.replace(" with a window", "");

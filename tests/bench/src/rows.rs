@@ -77,10 +77,12 @@ impl Row {
         let values = match (self, on.system.kind) {
             (Self::True, _) => on.starts("/bin/true", on.plan.trues)?,
             (Self::Static, _) => on.starts(&on.static_program(), on.plan.statics)?,
+            // Where a second process costs a start something, it costs it as much while workers idle.
+            (Self::Idle, Kind::Apart) => Vec::new(),
             (Self::Idle, Kind::Limit | Kind::Held) if !on.plan.limits_idle => Vec::new(),
             (Self::Idle, _) => on.idle()?,
             // How programs are held makes no difference to what they do afterwards.
-            (_, Kind::Held | Kind::BareHeld) => Vec::new(),
+            (_, Kind::Held | Kind::BareHeld | Kind::Apart) => Vec::new(),
             (Self::Stdout, _) => on.own(on.stdout()?),
             (Self::Stdin, _) => on.stdin()?,
             (Self::Echo, _) => on.echo()?,
@@ -160,7 +162,7 @@ impl On<'_> {
             };
             let (bytes, parallel) = (bytes.to_string(), parallel.to_string());
             values.extend(named(what, self.work("output", &[&command, &bytes, &parallel, "[]"])?));
-            if self.system.kind == Kind::Erluv {
+            if matches!(self.system.kind, Kind::Erluv | Kind::Limit) {
                 let windowed = self.work("output", &[&command, &bytes, &parallel, "[window]"])?;
                 values.extend(named(&format!("{what} with a window"), windowed));
             }

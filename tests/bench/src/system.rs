@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Limit,
     /// The same, which holds its programs as erluv's default profile does.
     Held,
+    /// The same behind a process that passes bytes on and looks at none.
+    Apart,
     /// A C program without a node, or the C program behind a node without a worker: the least of all. Measured together
     /// with [`Self::Limit`].
     Bare,
@@ -34,11 +36,11 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Those that are started.
-    pub(crate) const STARTED: [Self; 5] = [Self::Erluv, Self::App, Self::Port, Self::Limit, Self::Held];
+    pub(crate) const STARTED: [Self; 6] = [Self::Erluv, Self::App, Self::Port, Self::Limit, Self::Held, Self::Apart];
     /// As the table has them from left to right.
     pub(crate) const COMPARED: [Self; 5] = [Self::Erluv, Self::App, Self::Port, Self::Limit, Self::Bare];
     /// As the table of whose cost a start is has them.
-    pub(crate) const COST: [Self; 5] = [Self::Erluv, Self::Held, Self::BareHeld, Self::Limit, Self::Bare];
+    pub(crate) const COST: [Self; 6] = [Self::Erluv, Self::Apart, Self::Held, Self::BareHeld, Self::Limit, Self::Bare];
 
     /// Its name on the command line and in JSON.
     pub(crate) fn name(self) -> &'static str {
@@ -48,6 +50,7 @@ impl Kind {
             Self::Port => "port",
             Self::Limit => "limit",
             Self::Held => "held",
+            Self::Apart => "apart",
             Self::Bare => "bare",
             Self::BareHeld => "bare-held",
         }
@@ -61,6 +64,7 @@ impl Kind {
             Self::Port => "open_port",
             Self::Limit => "C-node",
             Self::Held => "C-node, held",
+            Self::Apart => "C-node, held, apart",
             Self::Bare => "bare C",
             Self::BareHeld => "bare C, held",
         }
@@ -110,8 +114,13 @@ impl System {
                 "app".to_owned()
             }
             Kind::Port => "port".to_owned(),
-            Kind::Limit | Kind::Bare => system.start_c_node(programs, &[])?,
-            Kind::Held | Kind::BareHeld => system.start_c_node(programs, programs.held())?,
+            Kind::Limit | Kind::Bare => system.start_c_node(&[programs.path("cnode").display().to_string()])?,
+            Kind::Held | Kind::BareHeld | Kind::Apart => {
+                let relay = (kind == Kind::Apart).then(|| programs.path("relay"));
+                let command = relay.into_iter().chain([programs.path("cnode")]).map(|path| path.display().to_string());
+                let command = command.chain(programs.held().iter().cloned()).collect::<Vec<_>>();
+                system.start_c_node(&command)?
+            }
         };
         // Once: with ten thousand workers it takes long to find a process among all.
         system.processes = system.find_processes();
@@ -127,12 +136,14 @@ impl System {
         Ok(name)
     }
 
-    fn start_c_node(&mut self, programs: &Programs, arguments: &[String]) -> Result<String, String> {
+    /// By its command.
+    fn start_c_node(&mut self, command: &[String]) -> Result<String, String> {
+        let (program, arguments) = command.split_first().ok_or("cnode: no command")?;
         let name = "limit_1@127.0.0.1";
         let stream = link::connect(&self.node, name)?;
-        let mut command = Command::new(programs.path("cnode"));
+        let mut command = Command::new(program);
         let c_node = command.args(arguments).stdin(Stdio::from(OwnedFd::from(stream))).spawn();
-        self.c_node = Some(c_node.map_err(|error| format!("cnode: {error}"))?);
+        self.c_node = Some(c_node.map_err(|error| format!("{program}: {error}"))?);
         self.node.wait_eval("nodes(hidden)", &format!("['{name}']"));
         Ok(format!("{{limit, '{name}'}}"))
     }
