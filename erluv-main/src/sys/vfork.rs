@@ -163,21 +163,24 @@ fn make(wanted: &[Wanted<'_>]) -> io::Result<Vec<Way>> {
     drop(blocked);
     #[cfg(test)]
     super::guard::allow_allocation();
-    wary::note_crowd(ways.len(), began.elapsed());
+    wary::note_crowd(share_of(began.elapsed(), ways.len()));
     for (way, wanted) in ways.iter().zip(wanted) {
         way.look_at_spawner(wanted);
     }
     Ok(ways)
 }
 
-/// Until all have executed their programs or are on their way out, or main's patience is over.
+/// Until all have executed their programs or are on their way out, or main's patience is over. The last that was begun is
+/// waited for first: in most cases the others are out by then, and main is woken once.
 fn wait_for_execs(ways: &mut [Way], began: Instant) {
-    let (end, mut since) = (later(began, PATIENCE), began);
-    for way in ways.iter_mut().filter(|way| !way.slot.is_free()) {
+    let (end, mut since, all) = (later(began, PATIENCE), began, ways.len());
+    for (place, way) in ways.iter_mut().rev().enumerate().filter(|(_, way)| !way.slot.is_free()) {
         way.gone = way.slot.is_out_by(end);
         way.late = !way.gone;
         let now = Instant::now();
-        way.held = now.saturating_duration_since(since);
+        let waited = now.saturating_duration_since(since);
+        // While main waits for the first, all are on their way.
+        way.held = if place == 0 { share_of(waited, all) } else { waited };
         since = now;
     }
     // Those first that are there: to end a spawner may take longer.
@@ -188,6 +191,11 @@ fn wait_for_execs(ways: &mut [Way], began: Instant) {
         way.gone = way.gone || way.slot.is_out_by(end);
         way.made = way.slot.made();
     }
+}
+
+/// Of a time that is for so many.
+fn share_of(time: Duration, all: usize) -> Duration {
+    time.checked_div(u32::try_from(all).unwrap_or(u32::MAX)).unwrap_or_default()
 }
 
 fn later(from: Instant, time: Duration) -> Instant {

@@ -39,9 +39,8 @@ pub(super) fn note_user(user: Option<u32>, held: Duration, late: bool) {
     }
 }
 
-/// So many processes, made at a time, have taken so long together.
-pub(super) fn note_crowd(processes: usize, took: Duration) {
-    let each = took.checked_div(u32::try_from(processes).unwrap_or(u32::MAX)).unwrap_or_default();
+/// A process has taken so long to its exec, or that is the share of each of those that were made together.
+pub(super) fn note_crowd(each: Duration) {
     if each >= CROWDED {
         *WAITED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
