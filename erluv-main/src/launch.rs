@@ -74,21 +74,6 @@ type Asked<'o> = (&'o Order, Option<BorrowedFd<'o>>);
 /// # Errors
 /// Each by itself: the step that failed in this process; those of the new one come by [`Forked::answer`].
 pub(crate) fn launch_all(asked: &[Asked<'_>], null: BorrowedFd<'_>) -> Vec<Result<Forked, Unlaunched>> {
-    let mut forked = launch_together(asked, null);
-    if asked.len() > 1 {
-        for (forked, asked) in forked.iter_mut().zip(asked) {
-            // There are descriptors for one where there are not for many.
-            if matches!(forked, Err((Step::Pipe | Step::Terminal, libc::EMFILE | libc::ENFILE)))
-                && let Some(again) = launch_together(&[*asked], null).pop()
-            {
-                *forked = again;
-            }
-        }
-    }
-    forked
-}
-
-fn launch_together(asked: &[Asked<'_>], null: BorrowedFd<'_>) -> Vec<Result<Forked, Unlaunched>> {
     let streams = asked.iter().map(|(order, _)| Streams::of(order)).collect::<Vec<_>>();
     let opened = asked.iter().zip(&streams).map(|((order, cgroup), streams)| {
         let descriptors = streams.as_ref().ok()?.descriptors(order, null);

@@ -3,6 +3,7 @@
 //! syslogd.
 
 mod clean;
+mod lines;
 mod socket;
 
 use std::io::{self, Write};
@@ -13,17 +14,11 @@ use ::log::{Level, LevelFilter, Log, Metadata, Record};
 use syslog::{Facility, Formatter3164, Logger};
 
 pub(crate) use clean::clean;
+use lines::Lines;
 use socket::Socket;
 
 /// The name in front of every line.
 const IDENT: &str = "erluv-main";
-
-/// The most bytes of lines that are written to stderr at once: a pipe takes no more of them in one piece (PIPE_BUF), so
-/// that nobody else's come between.
-const TOGETHER: usize = 4096;
-
-/// The most bytes that wait for a stderr that is slow and must not be waited for.
-const MOST_WAITING: usize = 1 << 20;
 
 /// Lines wait for whoever takes them.
 static BEHIND: AtomicBool = AtomicBool::new(false);
@@ -57,7 +52,7 @@ struct Sink {
     level: LevelFilter,
     syslog: Option<Mutex<Logger<Socket, Formatter3164>>>,
     /// For stderr.
-    waiting: Mutex<Vec<u8>>,
+    waiting: Mutex<Lines>,
     /// Whoever reads stderr writes name and process id in front of each line: systemd's journal.
     journal: bool,
     /// What is in front of a line otherwise.
@@ -162,14 +157,10 @@ impl Log for Sink {
                     true => format!("{text}\n"),
                     false => [self.front.as_str(), &text, "\n"].concat(),
                 };
-                // A panic may have come in the middle of a line of its own: the bytes are whole lines all the same.
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                if waiting.len().saturating_add(line.len()) > TOGETHER {
-                    write_out(&mut waiting, &mut io::stderr());
-                }
-                waiting.extend_from_slice(line.as_bytes());
+                waiting.push(&line, &mut io::stderr());
                 if !holds(record.level()) {
-                    write_out(&mut waiting, &mut io::stderr());
+                    write_out(&mut waiting);
                 }
             }
             Some(syslog) => {
@@ -185,7 +176,7 @@ impl Log for Sink {
     fn flush(&self) {
         // Who panics while it has one of them cannot have it again.
         if let Ok(mut waiting) = self.waiting.try_lock() {
-            write_out(&mut waiting, &mut io::stderr());
+            write_out(&mut waiting);
         }
         if let Some(Ok(mut syslog)) = self.syslog.as_ref().map(Mutex::try_lock) {
             drain(&mut syslog);
@@ -198,20 +189,8 @@ fn holds(level: Level) -> bool {
     level > Level::Error && HOLDING.load(Ordering::Relaxed)
 }
 
-/// What a stderr that must not be waited for does not take stays for the next time, within a bound.
-fn write_out(waiting: &mut Vec<u8>, out: &mut impl Write) {
-    while !waiting.is_empty() {
-        match out.write(waiting) {
-            Ok(written @ 1..) => drop(waiting.drain(..written.min(waiting.len()))),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && waiting.len() < MOST_WAITING => {
-                return BEHIND.store(true, Ordering::Relaxed);
-            }
-            // There is nowhere to say that stderr is gone.
-            Ok(0) | Err(_) => waiting.clear(),
-        }
-    }
-    BEHIND.store(false, Ordering::Relaxed);
+fn write_out(waiting: &mut Lines) {
+    BEHIND.store(!waiting.write_out(&mut io::stderr()), Ordering::Relaxed);
 }
 
 fn drain(logger: &mut Logger<Socket, Formatter3164>) {
@@ -322,38 +301,5 @@ mod tests {
         sink.flush();
         say(Level::Info, 5);
         assert_eq!([heard(), heard(), heard()], [Some(Some(b'4')), Some(Some(b'5')), None]);
-    }
-
-    /// Takes so many bytes, and then no more for now.
-    struct Slow(usize, Vec<u8>);
-
-    impl Write for Slow {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.0);
-            if taken == 0 {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            self.0 -= taken;
-            self.1.extend_from_slice(&bytes[..taken]);
-            Ok(taken)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn what_a_slow_stderr_does_not_take_comes_later() {
-        let (mut slow, mut waiting) = (Slow(4, Vec::new()), b"one\ntwo\n".to_vec());
-        write_out(&mut waiting, &mut slow);
-        assert_eq!((&slow.1[..], &waiting[..]), (&b"one\n"[..], &b"two\n"[..]));
-        slow.0 = 10;
-        write_out(&mut waiting, &mut slow);
-        assert_eq!((&slow.1[..], waiting.len()), (&b"one\ntwo\n"[..], 0));
-        // Not for ever.
-        (slow.0, waiting) = (0, vec![b'x'; MOST_WAITING]);
-        write_out(&mut waiting, &mut slow);
-        assert!(waiting.is_empty());
     }
 }

@@ -47,9 +47,11 @@ impl Serving {
                 }
                 Err(loss) => {
                     self.launch(&mut wanted, shared);
-                    // It may be lost by then.
                     if self.half.is_some() {
                         self.lose(loss, shared);
+                    } else {
+                        // It was lost by that.
+                        log::error!("{}: child lost: {}", self.node.peer, super::describe(&loss));
                     }
                     break;
                 }
@@ -68,6 +70,10 @@ impl Serving {
     fn child_says(&mut self, frame: ToMain, wanted: &mut Vec<Wanted>, shared: &mut Shared<'_>) {
         if !matches!(frame, ToMain::Launch(_)) {
             self.launch(wanted, shared);
+            if self.half.is_none() {
+                // Lost by that: what it has said meanwhile is nobody's.
+                return;
+            }
         }
         match frame {
             ToMain::Ready(ready) => self.confined(ready, shared),

@@ -130,9 +130,9 @@ enum Forked {
 }
 
 /// A process that is to be, and on Linux the control group that it begins in.
+#[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), allow(dead_code, reason = "see no_vfork.rs"))]
 pub(crate) struct Wanted<'p> {
     pub(crate) plan: Plan<'p>,
-    #[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), allow(dead_code, reason = "see no_vfork.rs"))]
     pub(crate) cgroup: Option<BorrowedFd<'p>>,
 }
 

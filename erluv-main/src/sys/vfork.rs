@@ -76,8 +76,8 @@ struct Way {
     slot: &'static Slot,
     /// Who makes it, where main does not.
     spawner: Option<(Rc<Spawner>, u32)>,
-    /// How long main has stood still for it alone.
-    held: Duration,
+    /// For how long main makes nothing of its user's this way, where it has stood still for it.
+    penance: Option<Duration>,
     /// It was called off when main's patience was over.
     late: bool,
     /// Its number; or the errno where there is none.
@@ -173,19 +173,18 @@ fn make(wanted: &[Wanted<'_>]) -> io::Result<Vec<Way>> {
 /// Until all have executed their programs or are on their way out, or main's patience is over. The last that was begun is
 /// waited for first: in most cases the others are out by then, and main is woken once.
 fn wait_for_execs(ways: &mut [Way], began: Instant) {
-    let (end, mut since, all) = (later(began, PATIENCE), began, ways.len());
-    for (place, way) in ways.iter_mut().rev().enumerate().filter(|(_, way)| !way.slot.is_free()) {
+    let (soon, end, alone) = (later(began, wary::PATIENCE_WITH_USER), later(began, PATIENCE), ways.len() == 1);
+    for way in ways.iter_mut().rev() {
+        way.penance = (!way.slot.is_out_by(soon)).then(|| wary::penance(alone));
+    }
+    for way in ways.iter_mut().rev() {
         way.gone = way.slot.is_out_by(end);
         way.late = !way.gone;
-        let now = Instant::now();
-        let waited = now.saturating_duration_since(since);
-        // While main waits for the first, all are on their way.
-        way.held = if place == 0 { share_of(waited, all) } else { waited };
-        since = now;
     }
-    // Those first that are there: to end a spawner may take longer.
+    // Those first that are there: to end a spawner may take longer, and they may all go to their ends meanwhile.
     ways.iter().filter(|way| way.late).for_each(Way::kill);
-    ways.iter().filter(|way| way.late).for_each(Way::call_off);
+    let end = later(Instant::now(), spawner::LAST_PATIENCE);
+    ways.iter().filter(|way| way.late).for_each(|way| way.call_off(end));
     let end = later(Instant::now(), LAST_PATIENCE);
     for way in ways {
         way.gone = way.gone || way.slot.is_out_by(end);
@@ -205,7 +204,7 @@ fn later(from: Instant, time: Duration) -> Instant {
 impl Way {
     fn new(slot: &'static Slot, bit: u32, wanted: &Wanted<'_>) -> Self {
         let spawner = place(wanted).and_then(|(place, main)| place.spawner(main)).map(|spawner| (spawner, bit));
-        Self { slot, spawner, held: Duration::ZERO, late: false, made: Err(0), gone: true }
+        Self { slot, spawner, penance: None, late: false, made: Err(0), gone: true }
     }
 
     fn start<'p>(&self, plan: &'p Plan<'p>) -> Start<'p> {
@@ -229,12 +228,12 @@ impl Way {
         }
     }
 
-    /// Kills whatever is late.
-    fn call_off(&self) {
+    /// Kills whatever is late; the end of who makes it is waited for until then.
+    fn call_off(&self, end: Instant) {
         // No process is made in main's memory later: it is known by now, or whoever would make it is gone. Where that one
         // does not go it may be behind clone3(2)'s look for SIGKILL, with a process that is made and waits to be woken.
         if let (Some((spawner, _)), Err(_)) = (&self.spawner, self.slot.made()) {
-            let gone = spawner.kill();
+            let gone = spawner.kill(end);
             self.slot.call_off();
             if gone && self.slot.made().is_err() {
                 self.slot.give_up(libc::EAGAIN.into());
@@ -243,10 +242,12 @@ impl Way {
         self.kill();
     }
 
-    /// Kills the process, where that is in main's memory.
+    /// Kills the process, where that is in main's memory, or who is to make it.
     fn kill(&self) {
-        if let (Ok(pid), false) = (self.slot.made(), self.slot.is_free()) {
-            raw::kill(pid);
+        match (self.slot.made(), &self.spawner) {
+            (Ok(pid), _) if !self.slot.is_free() => raw::kill(pid),
+            (Err(_), Some((spawner, _))) if spawner.lives() => raw::kill(spawner.pid()),
+            (Ok(_) | Err(_), _) => {}
         }
     }
 
@@ -286,7 +287,9 @@ fn settle(plan: Plan<'_>, way: &Way, closed: Called, end: Instant) -> io::Result
         }
         return Err(errno(error));
     }
-    wary::note_user(user, way.held, way.late);
+    if let Some(penance) = if way.late { Some(wary::PENANCE) } else { way.penance } {
+        wary::note_user(user, penance);
+    }
     if !way.gone || way.late && failed.is_none() && is_unexecuted(pid) {
         // Only with its end it gives up a terminal that the next one is to have. Where it has not ended by then it is
         // taken up like any orphan, later.

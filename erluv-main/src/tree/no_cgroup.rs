@@ -67,7 +67,7 @@ impl Hierarchy {
         match *self {}
     }
 
-    pub(super) fn reopen(&mut self) -> bool {
+    pub(super) fn reopen(&mut self) {
         match *self {}
     }
 

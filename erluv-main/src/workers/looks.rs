@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Of so few children, a look costs less than anything else would.
-const FEW: usize = 50;
+/// Of so few children, a look at all costs no more than one at each of the young.
+const FEW: usize = 200;
 
 /// The pause after a look, for each child: the looks cost a four-hundredth of main's time then.
 const FOR_EACH: Duration = Duration::from_micros(20);
@@ -144,7 +144,7 @@ mod tests {
         let (mut looks, now) = (Looks::default(), Instant::now());
         let at = |micros| now.checked_add(Duration::from_micros(micros));
         let cases = [
-            (Unseen::Others, FEW + 1, at(1020)),
+            (Unseen::Others, FEW + 1, at(4020)),
             (Unseen::Others, 10_000, at(20_000)),
             (Unseen::Somebody, FEW_UNNAMED + 1, at(501)),
             (Unseen::Somebody, 10_000, at(10_000)),

@@ -120,9 +120,12 @@ impl Workers {
         let mut forked = self.fork_once(&wanted.iter().collect::<Vec<_>>());
         // What clone3(2) says of a control group that is gone.
         let gone = |forked: &_| matches!(forked, Err((Step::Fork, libc::ENOENT | libc::ENODEV)));
-        if forked.iter().any(gone) {
+        // There are descriptors for one where there are not for many.
+        let many = |forked: &_| wanted.len() > 1 && matches!(forked, Err((_, libc::EMFILE | libc::ENFILE)));
+        let again = |forked: &_| gone(forked) || many(forked);
+        if forked.iter().any(again) {
             self.trees.reopen();
-            for (forked, wanted) in forked.iter_mut().zip(wanted).filter(|(forked, _)| gone(forked)) {
+            for (forked, wanted) in forked.iter_mut().zip(wanted).filter(|(forked, _)| again(forked)) {
                 if let Some(again) = self.fork_once(&[wanted]).pop() {
                     *forked = again;
                 }

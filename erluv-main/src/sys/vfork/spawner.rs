@@ -20,7 +20,7 @@ use libc::{c_long, c_void};
 use seccompiler::BpfProgram;
 
 use super::slot::Slot;
-use super::{PATIENCE, raw};
+use super::{PATIENCE, later, raw};
 use crate::sandbox::pass::Pass;
 use crate::sys::forked::Called;
 use crate::sys::half::{is_half, keep_apart};
@@ -33,9 +33,9 @@ const NAME: &std::ffi::CStr = c"erluv-spawner";
 /// Bytes; it calls little.
 const STACK: usize = 32 * 1024;
 
-/// How long main waits at a time for the death of one that was killed, and how often.
+/// How long main waits for the death of those that it has killed, and how long at a time.
+pub(super) const LAST_PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
-const LOOKS: u32 = 20;
 
 /// How long there is none where one could not be made, or has not made what it was asked for.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ thread_local! {
 pub(crate) fn end_spawners() {
     let living = LIVING.with_borrow(|living| living.iter().filter_map(Weak::upgrade).collect::<Vec<_>>());
     for spawner in living {
-        spawner.kill();
+        spawner.kill(later(Instant::now(), LAST_PATIENCE));
     }
 }
 
@@ -145,8 +145,6 @@ pub(super) struct Spawner {
     desk: *mut Desk,
     pid: i32,
     pass: Pass,
-    /// It was killed, and did not end within the time for that.
-    undead: Cell<bool>,
 }
 
 impl Spawner {
@@ -175,7 +173,7 @@ impl Spawner {
             drop(unsafe { Box::from_raw(desk) });
             return Err(error_of(made.saturating_neg()));
         };
-        let spawner = Self { desk, pid, pass: recipe.pass, undead: Cell::new(false) };
+        let spawner = Self { desk, pid, pass: recipe.pass };
         let state = spawner.get_ready();
         keep_apart(pid);
         match state {
@@ -202,19 +200,18 @@ impl Spawner {
         self.desk().alive.load(Ordering::Acquire) != 0 && is_half(self.pid)
     }
 
-    /// Whether it is gone. Where it is not, it runs nothing any more. A process may yet come of the clone3(2) that it is
+    /// Whether it is gone by then. Where it is not, it runs nothing any more. A process may yet come of the clone3(2) that it is
     /// in, which looks for SIGKILL before its end.
-    pub(super) fn kill(&self) -> bool {
-        // Main waits for its end once.
-        for _ in 0..if self.undead.get() { 0 } else { LOOKS } {
-            if !self.lives() {
-                return true;
-            }
+    pub(super) fn kill(&self, end: Instant) -> bool {
+        while self.lives() {
             raw::kill(self.pid);
-            raw::wait(&self.desk().alive, 1, true, LOOK);
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            raw::wait(&self.desk().alive, 1, true, left.min(LOOK));
         }
-        self.undead.set(self.lives());
-        !self.undead.get()
+        true
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -238,7 +235,7 @@ impl Spawner {
 
 impl Drop for Spawner {
     fn drop(&mut self) {
-        if self.kill() {
+        if self.kill(later(Instant::now(), LAST_PATIENCE)) {
             // SAFETY: it came from a box, and the only process that had it beside main is gone.
             drop(unsafe { Box::from_raw(self.desk) });
         } else {

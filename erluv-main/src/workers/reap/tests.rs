@@ -73,7 +73,7 @@ fn of_many_the_short_are_taken_up_when_any_end_is_heard_of() {
     alone_as_root(|| {
         let mut bench = Bench::new(UseCgroup::Required);
         // Too many to look at all of them each time that one ends.
-        let old = (0..70).map(|_| bench.start(order(&["/bin/sleep", "1000"]))).collect::<Vec<_>>();
+        let old = (0..210).map(|_| bench.start(order(&["/bin/sleep", "1000"]))).collect::<Vec<_>>();
         let (short, now) = (start_three(&mut bench), Instant::now());
         bench.workers.reaped(now, |report| panic!("{report:?}"));
         short.iter().chain(&old[..1]).for_each(kill);
