@@ -5,6 +5,7 @@
 //! own bytes are read, so that whoever gets the connection finds the first frame at its front.
 
 mod backoff;
+mod socket;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -274,8 +275,7 @@ impl Link {
                         }
                         Ok(true) => {}
                     }
-                    // One frame after the other, each answered: Nagle would hold every answer back.
-                    stream.set_nodelay(true).map_err(LinkError::Io)?;
+                    socket::set(&stream).map_err(LinkError::Io)?;
                     let mut challenge = [0; 4];
                     getrandom::fill(&mut challenge).map_err(LinkError::Random)?;
                     let challenge = u32::from_ne_bytes(challenge);
