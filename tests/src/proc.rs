@@ -344,11 +344,36 @@ pub fn signal(pid: i32, signal: nix::sys::signal::Signal) {
     let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
 }
 
+fn sockets(pid: i32) -> Vec<String> {
+    let inode = |target: String| Some(target.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned());
+    fds(pid).into_values().filter_map(inode).collect()
+}
+
+/// Bytes that the kernel has of a process for the other ends of its TCP connections, and they not yet. The connections are
+/// of this program's network, whatever that of the process is.
+#[must_use]
+pub fn send_queue(pid: i32) -> u64 {
+    let sockets = sockets(pid);
+    let text = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let waits = |line: &str| {
+        let fields = line.split_whitespace().collect::<Vec<_>>();
+        let own = sockets.iter().any(|socket| fields.get(9) == Some(&socket.as_str()));
+        let (queue, _) = fields.get(4).filter(|_| own)?.split_once(':')?;
+        u64::from_str_radix(queue, 16).ok()
+    };
+    text.lines().filter_map(waits).sum()
+}
+
+/// How often a process has slept since it began.
+#[must_use]
+pub fn sleeps(pid: i32) -> u64 {
+    field(pid, "voluntary_ctxt_switches").parse().unwrap()
+}
+
 /// The sockets of a process that wait for others: TCP ones that listen and UDP ones that are bound without a peer.
 #[must_use]
 pub fn listening_sockets(pid: i32) -> usize {
-    let inode = |target: String| Some(target.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned());
-    let sockets = fds(pid).into_values().filter_map(inode).collect::<Vec<_>>();
+    let sockets = sockets(pid);
     // State 0A is a listening TCP socket, 07 a UDP socket without a peer; field 10 is the inode.
     let tables = [("net/tcp", "0A"), ("net/tcp6", "0A"), ("net/udp", "07"), ("net/udp6", "07")];
     let count = |(file, state): (&str, &str)| {

@@ -5,6 +5,7 @@ mod common;
 use common::{each_otp, pair};
 use erluv_tests::otp::Otp;
 use erluv_tests::proc;
+use nix::sys::signal::Signal;
 
 /// Collects what a worker writes: `Read(P, M)` gives the reason of its end and the bytes.
 const READ: &str = "Read = fun(P, M) -> (fun F(L) -> receive {stdout, P, D} -> F([D | L]);
@@ -45,6 +46,88 @@ fn a_consumer_that_acknowledges_nothing_blocks_the_worker_and_costs_nobody_memor
         assert_eq!(node.eval_ok("Got(65536)"), "65536");
         assert_eq!(node.eval_ok("exit(P, kill), receive {'DOWN', M, _, _, R} -> R end"), "{signaled,sigkill}");
     });
+}
+
+/// Bytes in writes of one each, and then a wait of `rest` seconds.
+fn drip(bytes: u32, rest: u32) -> String {
+    format!("i=0; while [ $i -lt {bytes} ]; do printf x; i=$((i+1)); done; sleep {rest}")
+}
+
+#[test]
+fn a_worker_that_writes_on_while_nobody_lets_it_come_wakes_nobody() {
+    let (node, erluv) = pair(Otp::V25, "");
+    node.eval_ok(READ);
+    for (rest, end) in [(1000, "wait"), (0, "end")] {
+        let before = proc::sleeps(erluv.child_pid());
+        let drip = drip(20_000, rest);
+        node.eval_ok(&format!(
+            "f(P), f(M), {{P, M}} = spawn_monitor(E, erluv, run, [\"{drip}\", [stdout, {{window, 1}}]])"
+        ));
+        node.eval_ok("receive {stdout, P, <<\"x\">>} -> ok end");
+        let os_pid: i32 = node.eval_ok("maps:get(os_pid, gen_server:call(P, info))").parse().unwrap();
+        match end {
+            "wait" => proc::wait_until("it has written all", || !proc::children(os_pid).is_empty()),
+            _ => proc::wait_until("it has ended", || !proc::exists(os_pid)),
+        }
+        let slept = proc::sleeps(erluv.child_pid()) - before;
+        assert!(slept < 200, "{slept} sleeps of child for 20,000 writes");
+        // One byte at a time: each is let come by the one before.
+        let last = node.eval_ok(
+            "(fun F(N) -> P ! {ack, stdout, 1}, receive {stdout, P, <<\"x\">>} -> F(N + 1); {'DOWN', M, _, _, R} -> {R, N}
+                after 500 -> {open, N} end end)(1)",
+        );
+        assert_eq!(last, if end == "wait" { "{open,20000}" } else { "{normal,20000}" });
+        node.eval_ok("exit(P, kill)");
+    }
+}
+
+#[test]
+fn what_is_written_behind_a_quiet_spell_is_told_at_once() {
+    let (node, _erluv) = pair(Otp::V25, "");
+    // By turns nothing is let come while it writes, and all of it is taken before it writes again.
+    node.eval_ok(
+        "Take = fun(P) -> (fun F(Got) when byte_size(Got) >= 4 -> Got;
+            F(Got) -> P ! {ack, stdout, 2}, receive {stdout, P, D} -> F(<<Got/binary, D/binary>>) after 10000 -> {hangs, Got} end
+         end)(<<>>) end",
+    );
+    for (way, quietly) in [("stdin, stdout", ""), ("stdin, stdout, pty", "stty -echo; ")] {
+        let echo =
+            format!("{quietly}printf 1234; while read line; do printf 1; printf 2; printf 3; printf 4; done; printf 5");
+        node.eval_ok(&format!(
+            "f(P), f(M), {{P, M}} = spawn_monitor(E, erluv, run, [\"{echo}\", [{way}, {{window, 2}}]])"
+        ));
+        node.eval_ok("<<\"1234\">> = Take(P)");
+        let all = node.eval_ok(
+            "lists:usort([begin P ! {stdin, <<\"\\n\">>}, timer:sleep(I rem 7), Take(P) end || I <- lists:seq(1, 200)])",
+        );
+        assert_eq!(all, "[<<\"1234\">>]", "{way}");
+        node.eval_ok("P ! {ack, stdout, 1}, P ! {stdin, eof}, receive {stdout, P, <<\"5\">>} -> ok end");
+        assert_eq!(node.eval_ok("receive {'DOWN', M, _, _, R} -> R after 10000 -> hangs end"), "normal", "{way}");
+    }
+}
+
+#[test]
+fn what_a_node_does_not_read_waits_in_the_workers_pipe_and_not_in_the_kernels_buffers() {
+    let (node, erluv) = pair(Otp::V25, "");
+    // It begins when it is told to, which is once the node stands still.
+    let flood = "trap 'head -c 67108864 /dev/zero; exit' USR1; echo; while :; do sleep 0.1; done";
+    node.eval_ok(&format!("{{P, M}} = spawn_monitor(E, erluv, run, [\"{flood}\", [stdout]])"));
+    node.eval_ok("receive {stdout, P, <<\"\\n\">>} -> ok end");
+    let os_pid = node.eval_ok("maps:get(os_pid, gen_server:call(P, info))").parse().unwrap();
+    proc::signal(node.pid(), Signal::SIGSTOP);
+    proc::signal(os_pid, Signal::SIGUSR1);
+    proc::wait_until("nothing more goes out", || {
+        let before = proc::send_queue(erluv.child_pid());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        before > 0 && before == proc::send_queue(erluv.child_pid())
+    });
+    let waits = proc::send_queue(erluv.child_pid());
+    proc::signal(node.pid(), Signal::SIGCONT);
+    assert!(waits < 512 * 1024, "{waits} bytes");
+    let sum = node.eval_ok(
+        "(fun F(N) -> receive {stdout, P, D} -> F(N + byte_size(D)); {'DOWN', M, _, _, R} -> {R, N} end end)(0)",
+    );
+    assert_eq!(sum, "{normal,67108864}");
 }
 
 #[test]

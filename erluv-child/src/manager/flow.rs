@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use erluv_proto::dist::send;
 use erluv_proto::etf::{Term, put_atom, put_tuple};
 use erluv_proto::ids::WorkerId;
+use erluv_proto::ipc::{Stop, ToMain};
 use mio::Interest;
 use mio::event::Event as Ready;
 use mio::unix::SourceFd;
@@ -15,8 +16,8 @@ use super::{Manager, Outlet, own, put_error, put_own_pid};
 use crate::dispatcher::request::{Caller, SERVER};
 use crate::dispatcher::worker::Input as Offer;
 use crate::streams::input::{Input, Taken};
-use crate::streams::output::{PIECE, Read};
-use crate::streams::{Which, token};
+use crate::streams::output::{Output, PIECE, Read};
+use crate::streams::{self, Which, token};
 
 /// A call may queue this many times the cap of plain messages: its sender waits, so there is but one from each.
 const CALLS_BEYOND_CAP: usize = 4;
@@ -41,6 +42,10 @@ impl Manager {
             return self.answer_drained(id, outlet);
         }
         if let Some(output) = worker.output(which) {
+            // Nothing comes behind the end.
+            if output.is_loud() && !ready.is_read_closed() {
+                hear(output, id, which, true, outlet);
+            }
             output.set_readable(ready.is_read_closed());
         }
         self.schedule(id, which, outlet);
@@ -125,6 +130,9 @@ impl Manager {
             break true;
         };
         output.to = own_recipient;
+        if output.is_missed() && !ended {
+            hear(output, id, which, false, outlet);
+        }
         if let Some(most) = worker.beyond_output_limit() {
             return self.silence(id, most, outlet);
         }
@@ -279,6 +287,20 @@ fn offer(worker: &mut Worker, data: &Offer<'_>, cap: usize) -> Taken {
         (None, _) => Taken::Closed,
         (Some(input), Offer::Bytes(bytes)) => input.offer(bytes, cap),
         (Some(input), Offer::Eof) => input.end(),
+    }
+}
+
+/// Has the poller tell of all that a worker writes, or only of the end of it (`quiet`). Asked for all, it tells of what
+/// is there already.
+fn hear(output: &mut Output, id: WorkerId, which: Which, quiet: bool, outlet: &mut Outlet<'_>) {
+    let Some(interest) = streams::interest(quiet) else { return };
+    let pipe = output.fd().as_raw_fd();
+    match outlet.registry.reregister(&mut SourceFd(&pipe), token(id, which), interest) {
+        Ok(()) => output.set_quiet(quiet),
+        Err(error) => {
+            ::log::error!("{id}: watching its {which:?}: {error}");
+            outlet.main.send(&ToMain::Stop(Stop { worker: id, grace: 0 }));
+        }
     }
 }
 

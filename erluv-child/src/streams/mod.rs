@@ -11,7 +11,7 @@ pub(crate) mod output;
 use std::os::fd::BorrowedFd;
 
 use erluv_proto::ids::WorkerId;
-use mio::Token;
+use mio::{Interest, Token};
 
 /// One of a worker's streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +34,16 @@ fn lengthen(pipe: BorrowedFd<'_>) {
     }
     #[cfg(not(target_os = "linux"))]
     let _: BorrowedFd<'_> = pipe;
+}
+
+/// What the poller is to tell of an output stream: everything, or no more than its end (`quiet`), which epoll(7) tells of
+/// in any case. `None` where a poller cannot be asked for that.
+pub(crate) fn interest(quiet: bool) -> Option<Interest> {
+    #[cfg(target_os = "linux")]
+    const END: Option<Interest> = Some(Interest::PRIORITY);
+    #[cfg(not(target_os = "linux"))]
+    const END: Option<Interest> = None;
+    if quiet { END } else { Some(Interest::READABLE) }
 }
 
 /// Tokens below this one are the loop's own.

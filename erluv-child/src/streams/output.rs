@@ -35,6 +35,8 @@ pub(crate) struct Output {
     readable: bool,
     /// The last writer has gone: read on until the end is seen, no further event will come.
     closing: bool,
+    /// The poller tells of its end alone.
+    quiet: bool,
     /// The last read has brought a whole piece.
     full: bool,
     /// Its pipe was made as long as it gets.
@@ -69,6 +71,7 @@ impl Output {
             window: window.unwrap_or(0),
             readable: false,
             closing: false,
+            quiet: false,
             full: false,
             long: false,
             queued: false,
@@ -86,6 +89,23 @@ impl Output {
     pub(crate) fn set_readable(&mut self, closing: bool) {
         self.readable = true;
         self.closing |= closing;
+    }
+
+    /// Whether the poller tells what is known: there was something to read, and is still. It would do so for each write of
+    /// a worker that writes on while nobody lets it come, and wake child for nothing, so it is to be quiet until
+    /// [`Output::is_missed`].
+    pub(crate) fn is_loud(&self) -> bool {
+        self.readable && !self.closing && !self.quiet
+    }
+
+    /// The poller tells of the end alone from now on, or of everything again.
+    pub(crate) fn set_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
+    }
+
+    /// Whether the poller is quiet and has to tell of what is written next.
+    pub(crate) fn is_missed(&self) -> bool {
+        self.quiet && !self.readable
     }
 
     /// There may be something to read, and if not a read will find out.
@@ -142,6 +162,7 @@ impl Output {
         self.credit = self.credit.map(|_| i64::from(self.window));
         self.to = None;
         self.readable = false;
+        self.quiet = false;
         self.queued = false;
     }
 
@@ -264,6 +285,26 @@ mod tests {
         output.set_readable(true);
         output.acknowledge(1000);
         assert_eq!(output.read(&mut out).unwrap(), Read::End);
+    }
+
+    #[test]
+    fn the_poller_is_to_be_quiet_while_it_could_only_repeat_itself() {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
+        rustix::io::write(&writer, b"123").unwrap();
+        let mut output = Output::new(reader, None, Handing { window: Some(2), ..Handing::default() });
+        assert!(!output.is_loud());
+        output.set_readable(false);
+        assert!(output.is_loud());
+        output.set_quiet(true);
+        let mut out = Vec::new();
+        assert_eq!(output.read(&mut out).unwrap(), Read::Some(2));
+        assert!(!output.is_loud() && !output.is_missed(), "there may be more");
+        output.acknowledge(2);
+        assert_eq!(output.read(&mut out).unwrap(), Read::Some(1));
+        assert!(output.is_missed());
+        output.set_quiet(false);
+        output.set_readable(true);
+        assert!(!output.is_loud(), "after the last there is none that it could repeat");
     }
 
     #[cfg(target_os = "linux")]
