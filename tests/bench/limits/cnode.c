@@ -18,7 +18,7 @@
  *   h PROGRAM NUL             start one that idles; answer <<"k">>
  *   l                         kill the last of those and wait for its end; answer <<"k">>
  *
- * With the arguments of held.h, what `s` and `h` start is held as a worker of erluv is; without, by nothing.
+ * With the arguments of held.h, what `s`, `o`, `w` and `h` start is held as a worker of erluv is; without, by nothing.
  *
  * It trusts the node: a limit to compare with, not a program to run anywhere else. */
 #include "idle.h"
@@ -107,7 +107,7 @@ static void start_work(const struct caller *caller, unsigned char *bytes, size_t
     char *arguments[16];
     arguments_of(bytes, length, arguments, 16);
     struct work *work = free_work();
-    errno = hold.what && !sends ? start_held(&work->started, arguments) : start(&work->started, arguments);
+    errno = hold.what ? start_held(&work->started, arguments) : start(&work->started, arguments);
     if (errno) fail(arguments[0]);
     work->caller = *caller;
     work->sends = sends;
@@ -297,6 +297,7 @@ static void wait_for_work(const sigset_t *open) {
             close(of[i]->started.in);
             close(of[i]->started.out);
             await_end(&of[i]->started);
+            give_group(of[i]->started.group);
         }
 }
 

@@ -81,7 +81,9 @@ impl Row {
             (Self::Idle, Kind::Apart) => Vec::new(),
             (Self::Idle, Kind::Limit | Kind::Held) if !on.plan.limits_idle => Vec::new(),
             (Self::Idle, _) => on.idle()?,
-            // How programs are held makes no difference to what they do afterwards.
+            // The filter of system calls is passed by each write of a program that is held.
+            (Self::Stdout, Kind::Held) => on.own(on.stdout()?),
+            // To what else they do it makes no difference.
             (_, Kind::Held | Kind::BareHeld | Kind::Apart) => Vec::new(),
             (Self::Stdout, _) => on.own(on.stdout()?),
             (Self::Stdin, _) => on.stdin()?,
@@ -162,7 +164,7 @@ impl On<'_> {
             };
             let (bytes, parallel) = (bytes.to_string(), parallel.to_string());
             values.extend(named(what, self.work("output", &[&command, &bytes, &parallel, "[]"])?));
-            if matches!(self.system.kind, Kind::Erluv | Kind::Limit) {
+            if matches!(self.system.kind, Kind::Erluv | Kind::Limit | Kind::Held) {
                 let windowed = self.work("output", &[&command, &bytes, &parallel, "[window]"])?;
                 values.extend(named(&format!("{what} with a window"), windowed));
             }
