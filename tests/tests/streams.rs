@@ -48,36 +48,31 @@ fn a_consumer_that_acknowledges_nothing_blocks_the_worker_and_costs_nobody_memor
     });
 }
 
-/// Bytes in writes of one each, and then a wait of `rest` seconds.
-fn drip(bytes: u32, rest: u32) -> String {
-    format!("i=0; while [ $i -lt {bytes} ]; do printf x; i=$((i+1)); done; sleep {rest}")
-}
-
 #[test]
 fn a_worker_that_writes_on_while_nobody_lets_it_come_wakes_nobody() {
     let (node, erluv) = pair(Otp::V25, "");
-    node.eval_ok(READ);
-    for (rest, end) in [(1000, "wait"), (0, "end")] {
+    // One byte at a time: each is let come by the one before.
+    node.eval_ok(
+        "Take = fun(P) -> (fun F(20000) -> 20000; F(N) -> P ! {ack, stdout, 1},
+            receive {stdout, P, <<\"x\">>} -> F(N + 1) after 20000 -> {hangs, N} end end)(1) end",
+    );
+    for rest in [1000, 0] {
         let before = proc::sleeps(erluv.child_pid());
-        let drip = drip(20_000, rest);
+        let drip = format!("i=0; while [ $i -lt 20000 ]; do printf x; i=$((i+1)); done; sleep {rest}");
         node.eval_ok(&format!(
-            "f(P), f(M), {{P, M}} = spawn_monitor(E, erluv, run, [\"{drip}\", [stdout, {{window, 1}}]])"
+            "f(P), f(M), f(R), {{P, M}} = spawn_monitor(E, erluv, run, [\"{drip}\", [stdout, {{window, 1}}]])"
         ));
         node.eval_ok("receive {stdout, P, <<\"x\">>} -> ok end");
         let os_pid: i32 = node.eval_ok("maps:get(os_pid, gen_server:call(P, info))").parse().unwrap();
-        match end {
-            "wait" => proc::wait_until("it has written all", || !proc::children(os_pid).is_empty()),
-            _ => proc::wait_until("it has ended", || !proc::exists(os_pid)),
-        }
+        let done = || if rest == 0 { !proc::exists(os_pid) } else { !proc::children(os_pid).is_empty() };
+        proc::wait_until("it has written all", done);
         let slept = proc::sleeps(erluv.child_pid()) - before;
         assert!(slept < 200, "{slept} sleeps of child for 20,000 writes");
-        // One byte at a time: each is let come by the one before.
-        let last = node.eval_ok(
-            "(fun F(N) -> P ! {ack, stdout, 1}, receive {stdout, P, <<\"x\">>} -> F(N + 1); {'DOWN', M, _, _, R} -> {R, N}
-                after 500 -> {open, N} end end)(1)",
-        );
-        assert_eq!(last, if end == "wait" { "{open,20000}" } else { "{normal,20000}" });
-        node.eval_ok("exit(P, kill)");
+        assert_eq!(node.eval_ok("Take(P)"), "20000");
+        let (last, reason) = if rest == 0 { ("ok", "normal") } else { ("exit(P, kill)", "{signaled,sigkill}") };
+        node.eval_ok(last);
+        let end = node.eval_ok("receive {stdout, P, _} -> more; {'DOWN', M, _, _, R} -> R after 10000 -> hangs end");
+        assert_eq!(end, reason);
     }
 }
 
@@ -94,7 +89,7 @@ fn what_is_written_behind_a_quiet_spell_is_told_at_once() {
         let echo =
             format!("{quietly}printf 1234; while read line; do printf 1; printf 2; printf 3; printf 4; done; printf 5");
         node.eval_ok(&format!(
-            "f(P), f(M), {{P, M}} = spawn_monitor(E, erluv, run, [\"{echo}\", [{way}, {{window, 2}}]])"
+            "f(P), f(M), f(R), {{P, M}} = spawn_monitor(E, erluv, run, [\"{echo}\", [{way}, {{window, 2}}]])"
         ));
         node.eval_ok("<<\"1234\">> = Take(P)");
         let all = node.eval_ok(

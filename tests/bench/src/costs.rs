@@ -1,5 +1,5 @@
-//! The table of whose cost a start, or output, is: erluv beside the C programs that hold theirs as its default profile does, and
-//! beside the same C programs that hold nothing.
+//! The table of whose cost a start, or output, is: erluv beside the C programs that hold theirs as its default profile
+//! does, and beside the same C programs that hold nothing.
 
 use crate::results::{Line, Results};
 use crate::system::Kind;
@@ -18,7 +18,8 @@ pub(crate) fn table(results: &Results, groups: bool) -> String {
     let without = if groups { "" } else { WITHOUT_GROUPS };
     format!(
         "\nWhose cost a start, or output, is:\n\n\
-         | work | cores | {titles} | erluv to apart | erluv to held | apart to held | held to C-node | held to bare, without nodes |\n\
+         | work | cores | {titles} | erluv to apart | erluv to held | apart to held | held to C-node \
+         | held to bare, without nodes |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|---|\n{rows}{NOTES}{without}"
     )
 }
@@ -28,8 +29,8 @@ const NOTES: &str = "
 of its own, with a worker's user, groups, limits and capabilities, a session keyring and the filter of system calls. They
 have no policy, no log, no second process. \"apart\" is the same behind a process that passes the node's bytes on and looks
 at none: the least that it costs to keep the node's bytes out of the process with the privileges. So \"held to\" is what the
-promises cost whoever makes them (of output, what its writes cost below the filter of system calls), \"apart to held\" what the separation of privileges costs whoever has it, \"erluv to
-apart\" what erluv costs beside both.
+promises cost whoever makes them (of output, what its writes cost below the filter of system calls), \"apart to held\"
+what the separation of privileges costs whoever has it, \"erluv to apart\" what erluv costs beside both.
 ";
 
 const WITHOUT_GROUPS: &str = "
