@@ -130,7 +130,7 @@ impl Manager {
             break true;
         };
         output.to = own_recipient;
-        if output.is_missed() && !ended {
+        if output.must_be_told() && !ended {
             hear(output, id, which, false, outlet);
         }
         if let Some(most) = worker.beyond_output_limit() {

@@ -93,7 +93,7 @@ impl Output {
 
     /// Whether the poller tells what is known: there was something to read, and is still. It would do so for each write of
     /// a worker that writes on while nobody lets it come, and wake child for nothing, so it is to be quiet until
-    /// [`Output::is_missed`].
+    /// [`Output::must_be_told`].
     pub(crate) fn is_loud(&self) -> bool {
         self.readable && !self.closing && !self.quiet
     }
@@ -104,7 +104,7 @@ impl Output {
     }
 
     /// Whether the poller is quiet and has to tell of what is written next.
-    pub(crate) fn is_missed(&self) -> bool {
+    pub(crate) fn must_be_told(&self) -> bool {
         self.quiet && !self.readable
     }
 
@@ -298,10 +298,10 @@ mod tests {
         output.set_quiet(true);
         let mut out = Vec::new();
         assert_eq!(output.read(&mut out).unwrap(), Read::Some(2));
-        assert!(!output.is_loud() && !output.is_missed(), "there may be more");
+        assert!(!output.is_loud() && !output.must_be_told(), "there may be more");
         output.acknowledge(2);
         assert_eq!(output.read(&mut out).unwrap(), Read::Some(1));
-        assert!(output.is_missed());
+        assert!(output.must_be_told());
         output.set_quiet(false);
         output.set_readable(true);
         assert!(!output.is_loud(), "after the last there is none that it could repeat");
