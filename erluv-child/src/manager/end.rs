@@ -1,17 +1,14 @@
 //! Links, monitors and exit signals, and how the end of a worker is told.
 
-use std::os::fd::AsRawFd;
-
 use erluv_proto::dist::send;
 use erluv_proto::etf::{Term, put_atom, put_integer, put_tuple};
 use erluv_proto::ids::WorkerId;
 use erluv_proto::ipc::Exited;
-use mio::unix::SourceFd;
 
 use super::life::{self, Effect, Event};
 use super::timers::Alarm;
 use super::worker::{End, Stopped, Worker};
-use super::{DRAIN, Manager, Outlet, own, owners, put_own_pid, terms};
+use super::{DRAIN, Manager, Outlet, flow, own, owners, put_own_pid, terms};
 use crate::dispatcher::request::{SERVER, Target};
 use crate::streams::Which;
 
@@ -142,18 +139,20 @@ impl Manager {
                 self.schedule(id, which, outlet);
             }
         }
+        if let Some(worker) = self.workers.get_mut(&id) {
+            flow::see_ends(worker, outlet);
+        }
     }
 
     /// An output stream has ended.
     pub(super) fn stream_ended(&mut self, id: WorkerId, which: Which, outlet: &mut Outlet<'_>) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let output = worker.output(which).map(|output| output.fd().as_raw_fd());
-        worker.ended(which);
-        if let Some(fd) = output.filter(|_| worker.keep.is_some())
-            && let Err(error) = outlet.registry.deregister(&mut SourceFd(&fd))
-        {
-            ::log::debug!("{id}: letting go of its {which:?}: {error}");
+        // All others are closed, which the poller sees by itself.
+        let keep = worker.keep.is_some();
+        if let Some(output) = worker.output(which).filter(|_| keep) {
+            flow::unwatch(output, id, outlet.registry);
         }
+        worker.ended(which);
         if !worker.streams_open() {
             self.event(id, Event::StreamsClosed, outlet);
         }

@@ -6,9 +6,9 @@ use erluv_proto::dist::send;
 use erluv_proto::etf::{Term, put_atom, put_tuple};
 use erluv_proto::ids::WorkerId;
 use erluv_proto::ipc::{Stop, ToMain};
-use mio::Interest;
 use mio::event::Event as Ready;
 use mio::unix::SourceFd;
+use mio::{Interest, Registry};
 
 use super::life::Event;
 use super::worker::{Stopped, Waiting, Worker};
@@ -17,7 +17,7 @@ use crate::dispatcher::request::{Caller, SERVER};
 use crate::dispatcher::worker::Input as Offer;
 use crate::streams::input::{Input, Taken};
 use crate::streams::output::{Output, PIECE, Read};
-use crate::streams::{self, Which, token};
+use crate::streams::{Told, Which, token};
 
 /// A call may queue this many times the cap of plain messages: its sender waits, so there is but one from each.
 const CALLS_BEYOND_CAP: usize = 4;
@@ -43,10 +43,11 @@ impl Manager {
         }
         if let Some(output) = worker.output(which) {
             // Nothing comes behind the end.
-            if output.is_loud() && !ready.is_read_closed() {
-                hear(output, id, which, true, outlet);
+            if !ready.is_read_closed() {
+                hear(output, id, which, output.told_when_ready(), outlet);
             }
             output.set_readable(ready.is_read_closed());
+            see_ends(worker, outlet);
         }
         self.schedule(id, which, outlet);
     }
@@ -130,8 +131,9 @@ impl Manager {
             break true;
         };
         output.to = own_recipient;
-        if output.must_be_told() && !ended {
-            hear(output, id, which, false, outlet);
+        if !ended {
+            hear(output, id, which, output.told_when_read(), outlet);
+            see_ends(worker, outlet);
         }
         if let Some(most) = worker.beyond_output_limit() {
             return self.silence(id, most, outlet);
@@ -290,13 +292,43 @@ fn offer(worker: &mut Worker, data: &Offer<'_>, cap: usize) -> Taken {
     }
 }
 
-/// Has the poller tell of all that a worker writes, or only of the end of it (`quiet`). Asked for all, it tells of what
-/// is there already.
-fn hear(output: &mut Output, id: WorkerId, which: Which, quiet: bool, outlet: &mut Outlet<'_>) {
-    let Some(interest) = streams::interest(quiet) else { return };
-    let pipe = output.fd().as_raw_fd();
-    match outlet.registry.reregister(&mut SourceFd(&pipe), token(id, which), interest) {
-        Ok(()) => output.set_quiet(quiet),
+/// A worker that has ended is gone once its streams have come to their ends: has the poller tell of those of them that
+/// nobody lets be read on.
+pub(super) fn see_ends(worker: &mut Worker, outlet: &mut Outlet<'_>) {
+    if worker.end.is_none() {
+        return;
+    }
+    let id = worker.id;
+    for (which, output) in worker.outputs() {
+        if output.could_end_unseen() {
+            hear(output, id, which, Told::End, outlet);
+        }
+    }
+}
+
+/// The poller tells of an output stream no more.
+pub(super) fn unwatch(output: &Output, id: WorkerId, registry: &Registry) {
+    if output.told().interest().is_some()
+        && let Err(error) = registry.deregister(&mut SourceFd(&output.fd().as_raw_fd()))
+    {
+        ::log::debug!("{id}: letting go of its output: {error}");
+    }
+}
+
+/// Has the poller tell this much of an output stream. Asked for all, it tells of what is there already.
+fn hear(output: &mut Output, id: WorkerId, which: Which, told: Told, outlet: &mut Outlet<'_>) {
+    let (before, wanted) = (output.told().interest(), told.interest());
+    if before == wanted {
+        return;
+    }
+    let (pipe, token) = (output.fd().as_raw_fd(), token(id, which));
+    let done = match (before, wanted) {
+        (Some(_), Some(wanted)) => outlet.registry.reregister(&mut SourceFd(&pipe), token, wanted),
+        (None, Some(wanted)) => outlet.registry.register(&mut SourceFd(&pipe), token, wanted),
+        (_, None) => outlet.registry.deregister(&mut SourceFd(&pipe)),
+    };
+    match done {
+        Ok(()) => output.set_told(told),
         Err(error) => {
             ::log::error!("{id}: watching its {which:?}: {error}");
             outlet.main.send(&ToMain::Stop(Stop { worker: id, grace: 0 }));

@@ -18,7 +18,7 @@ use mio::{Interest, Registry};
 use super::life::{self, Effect, Event, State};
 use super::timers::{Alarm, Timers};
 use super::worker::{End, Stopped, Worker};
-use super::{Manager, Outlet, own, owners, put_error};
+use super::{Manager, Outlet, flow, own, owners, put_error};
 use crate::control::Control;
 use crate::dispatcher::request::{Caller, SERVER, Target};
 use crate::streams::input::Input;
@@ -185,11 +185,7 @@ fn forget_node(worker: &mut Worker, out: &[u8], err: &[u8], registry: &Registry)
     let [past_out, past_err] = &mut worker.past;
     for (open, past) in [(&mut worker.stdout, past_out), (&mut worker.stderr, past_err)] {
         match (&open, past.take()) {
-            (Some(output), _) => {
-                if let Err(error) = registry.deregister(&mut SourceFd(&output.fd().as_raw_fd())) {
-                    ::log::debug!("{}: letting go of its output: {error}", worker.id);
-                }
-            }
+            (Some(output), _) => flow::unwatch(output, worker.id, registry),
             (None, past) => *open = past,
         }
     }

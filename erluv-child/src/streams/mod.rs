@@ -36,14 +36,36 @@ fn lengthen(pipe: BorrowedFd<'_>) {
     let _: BorrowedFd<'_> = pipe;
 }
 
-/// What the poller is to tell of an output stream: everything, or no more than its end (`quiet`), which epoll(7) tells of
-/// in any case. `None` where a poller cannot be asked for that.
-pub(crate) fn interest(quiet: bool) -> Option<Interest> {
+/// What the poller tells of an output stream.
+///
+/// Whatever it watches costs the writer: pipe(7) calls every watcher at each write, wanted or not, which for a worker that
+/// writes 4 KiB at a time is one part in twenty of its time. So while a stream is being read the poller knows nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Whatever is written, and the end.
+    All,
+    /// The end alone, which epoll(7) tells of in any case.
+    End,
+    /// Nothing: there is something to read, and reading it on comes to the end by itself.
+    Nothing,
+}
+
+impl Told {
+    /// What the poller is to be asked for; `None`: it is not to have the pipe.
     #[cfg(target_os = "linux")]
-    const END: Option<Interest> = Some(Interest::PRIORITY);
+    pub(crate) fn interest(self) -> Option<Interest> {
+        match self {
+            Self::All => Some(Interest::READABLE),
+            Self::End => Some(Interest::PRIORITY),
+            Self::Nothing => None,
+        }
+    }
+
+    /// Other systems' pollers cannot be asked for the end alone: they tell all of it, always.
     #[cfg(not(target_os = "linux"))]
-    const END: Option<Interest> = None;
-    if quiet { END } else { Some(Interest::READABLE) }
+    pub(crate) fn interest(self) -> Option<Interest> {
+        Some(Interest::READABLE)
+    }
 }
 
 /// Tokens below this one are the loop's own.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::Told;
 use super::held::Held;
 
 /// The most bytes in one message to the node: small enough that ticks and answers are not held up.
@@ -35,8 +36,8 @@ pub(crate) struct Output {
     readable: bool,
     /// The last writer has gone: read on until the end is seen, no further event will come.
     closing: bool,
-    /// The poller tells of its end alone.
-    quiet: bool,
+    /// What the poller tells of it.
+    told: Told,
     /// The last read has brought a whole piece.
     full: bool,
     /// Its pipe was made as long as it gets.
@@ -71,7 +72,7 @@ impl Output {
             window: window.unwrap_or(0),
             readable: false,
             closing: false,
-            quiet: false,
+            told: Told::All,
             full: false,
             long: false,
             queued: false,
@@ -91,21 +92,34 @@ impl Output {
         self.closing |= closing;
     }
 
-    /// Whether the poller tells what is known: there was something to read, and is still. It would do so for each write of
-    /// a worker that writes on while nobody lets it come, and wake child for nothing, so it is to be quiet until
-    /// [`Output::must_be_told`].
-    pub(crate) fn is_loud(&self) -> bool {
-        self.readable && !self.closing && !self.quiet
+    /// What the poller tells of it.
+    pub(crate) fn told(&self) -> Told {
+        self.told
     }
 
-    /// The poller tells of the end alone from now on, or of everything again.
-    pub(crate) fn set_quiet(&mut self, quiet: bool) {
-        self.quiet = quiet;
+    /// The poller does so from now on.
+    pub(crate) fn set_told(&mut self, told: Told) {
+        self.told = told;
     }
 
-    /// Whether the poller is quiet and has to tell of what is written next.
-    pub(crate) fn must_be_told(&self) -> bool {
-        self.quiet && !self.readable
+    /// What the poller is to tell once it has said what was known, that there is something to read: it would do so for
+    /// each write of a worker that writes faster than it is read, and wake child for nothing.
+    pub(crate) fn told_when_ready(&self) -> Told {
+        match self.told {
+            Told::All if self.readable && !self.closing => Told::Nothing,
+            told => told,
+        }
+    }
+
+    /// What it is to tell after a turn of reading.
+    pub(crate) fn told_when_read(&self) -> Told {
+        if self.readable { self.told } else { Told::All }
+    }
+
+    /// Whether the end could be all that is left of it, and would not be seen: the poller is silent, and nobody lets it
+    /// be read on.
+    pub(crate) fn could_end_unseen(&self) -> bool {
+        self.told == Told::Nothing && !self.has_credit()
     }
 
     /// There may be something to read, and if not a read will find out.
@@ -162,7 +176,7 @@ impl Output {
         self.credit = self.credit.map(|_| i64::from(self.window));
         self.to = None;
         self.readable = false;
-        self.quiet = false;
+        self.told = Told::All;
         self.queued = false;
     }
 
@@ -288,23 +302,26 @@ mod tests {
     }
 
     #[test]
-    fn the_poller_is_to_be_quiet_while_it_could_only_repeat_itself() {
+    fn the_poller_is_silent_from_where_it_could_only_repeat_itself_until_all_is_read() {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
         rustix::io::write(&writer, b"123").unwrap();
         let mut output = Output::new(reader, None, Handing { window: Some(2), ..Handing::default() });
-        assert!(!output.is_loud());
+        assert_eq!(output.told_when_ready(), Told::All);
         output.set_readable(false);
-        assert!(output.is_loud());
-        output.set_quiet(true);
+        assert_eq!(output.told_when_ready(), Told::Nothing);
+        output.set_told(Told::Nothing);
+        assert!(!output.could_end_unseen(), "it is read on");
         let mut out = Vec::new();
         assert_eq!(output.read(&mut out).unwrap(), Read::Some(2));
-        assert!(!output.is_loud() && !output.must_be_told(), "there may be more");
+        assert_eq!(output.told_when_read(), Told::Nothing, "there may be more");
+        assert!(output.could_end_unseen());
         output.acknowledge(2);
+        assert!(!output.could_end_unseen());
         assert_eq!(output.read(&mut out).unwrap(), Read::Some(1));
-        assert!(output.must_be_told());
-        output.set_quiet(false);
+        assert_eq!(output.told_when_read(), Told::All);
+        output.set_told(Told::All);
         output.set_readable(true);
-        assert!(!output.is_loud(), "after the last there is none that it could repeat");
+        assert_eq!(output.told_when_ready(), Told::All, "after the last there is none that it could repeat");
     }
 
     #[cfg(target_os = "linux")]
