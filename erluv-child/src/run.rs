@@ -24,10 +24,6 @@ const PEER: Token = Token(1);
 /// That of the clock.
 pub(crate) const CLOCK: Token = Token(2);
 
-/// Output gathered before it is written. While the node takes no more, the workers' pipes are left alone: what is read
-/// then would only go cold, and the socket has enough to send.
-const GATHER: usize = 64 * 1024;
-
 /// Bytes of answers that wait until streams have been read.
 const SHORT: usize = 4096;
 
@@ -312,8 +308,7 @@ impl Child {
             if !manager.has_output() || peer.is_blocked() {
                 break;
             }
-            let most = peer.out.len().saturating_add(GATHER);
-            manager.pump(most, &mut outlet(&mut peer.out, &mut self.control, &self.poll, now));
+            manager.pump(&mut outlet(&mut peer.out, &mut self.control, &self.poll, now));
             peer.flush(now)?;
         }
         let mut outlet = outlet(&mut peer.out, &mut self.control, &self.poll, now);

@@ -25,6 +25,13 @@ const CALLS_BEYOND_CAP: usize = 4;
 /// A stream carries much, and no other does, when so many whole pieces in a row were its own.
 const ALONE: u32 = 8;
 
+/// Output gathered before it is written. While the node takes no more, the workers' pipes are left alone: what is read
+/// then would only go cold, and the socket has enough to send.
+const GATHERED: usize = 64 * 1024;
+
+/// The same where one stream alone carries much: two of its pieces, while they are in the processor's cache.
+const GATHERED_ALONE: usize = 96 * 1024;
+
 /// Places of the run queue that are kept while no stream stands in it.
 const KEPT: usize = 128;
 
@@ -72,8 +79,10 @@ impl Manager {
         !self.runnable.is_empty()
     }
 
-    /// Reads streams in turn, one piece of each, until none has anything or the connection's buffer holds `most` bytes.
-    pub(crate) fn pump(&mut self, most: usize, outlet: &mut Outlet<'_>) {
+    /// Reads streams in turn, one piece of each, until none has anything or enough is gathered.
+    pub(crate) fn pump(&mut self, outlet: &mut Outlet<'_>) {
+        let enough = if self.run_of_pieces.is_long() { GATHERED_ALONE } else { GATHERED };
+        let most = outlet.node.len().saturating_add(enough);
         while outlet.node.len() < most
             && let Some((id, which)) = self.runnable.pop_front()
         {
@@ -108,7 +117,7 @@ impl Manager {
             match output.read(outlet.node) {
                 Ok(Read::Some(_)) => {
                     send::finish_data(outlet.node, mark);
-                    if output.is_full() && self.run_of_pieces.count(id, which) >= ALONE {
+                    if output.is_full() && self.run_of_pieces.count(id, which) {
                         output.lengthen();
                     }
                     // Lines are many to a piece.
@@ -276,11 +285,15 @@ pub(super) struct RunOfPieces {
 }
 
 impl RunOfPieces {
-    /// One more; returns how many of that stream have come since the last one of another.
-    fn count(&mut self, id: WorkerId, which: Which) -> u32 {
+    /// One more; returns whether many of that stream have come since the last one of another.
+    fn count(&mut self, id: WorkerId, which: Which) -> bool {
         self.length = if self.last == Some((id, which)) { self.length.saturating_add(1) } else { 1 };
         self.last = Some((id, which));
-        self.length
+        self.is_long()
+    }
+
+    fn is_long(&self) -> bool {
+        self.length >= ALONE
     }
 }
 
@@ -354,10 +367,13 @@ mod tests {
     fn only_a_stream_that_nobody_interrupts_has_a_long_run_of_pieces() {
         let (one, two) = (WorkerId(2), WorkerId(3));
         let mut run = RunOfPieces::default();
-        let counts = [(one, Which::Stdout), (one, Which::Stdout), (one, Which::Stderr), (two, Which::Stderr)];
-        assert_eq!(counts.map(|(id, which)| run.count(id, which)), [1, 2, 1, 1]);
-        for so_many in 2..=ALONE {
-            assert_eq!(run.count(two, Which::Stderr), so_many);
+        let others = [(one, Which::Stderr), (two, Which::Stderr), (one, Which::Stdout)];
+        for (id, which) in others {
+            for so_many in 1..ALONE {
+                assert!(!run.count(id, which), "{so_many} of {id}");
+            }
         }
+        assert!(run.count(one, Which::Stdout) && run.is_long());
+        assert!(!run.count(one, Which::Stderr) && !run.is_long());
     }
 }

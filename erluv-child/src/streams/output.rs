@@ -12,6 +12,9 @@ use super::held::Held;
 /// The most bytes in one message to the node: small enough that ticks and answers are not held up.
 pub(crate) const PIECE: usize = 64 * 1024;
 
+/// The most where no window counts: with what is before them they fit one segment of the loopback, which 64 KiB do not.
+const UNCOUNTED: usize = 60 * 1024;
+
 /// How an output stream is handed on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Handing {
@@ -212,7 +215,7 @@ impl Output {
 
     /// The most bytes that may go out in one message.
     fn allowed(&self) -> usize {
-        self.credit.map_or(PIECE, |credit| usize::try_from(credit).unwrap_or(0)).min(PIECE)
+        self.credit.map_or(UNCOUNTED, |credit| usize::try_from(credit).unwrap_or(0).min(PIECE))
     }
 
     fn spend(&mut self, bytes: usize) {
@@ -260,7 +263,7 @@ impl Output {
                 self.total = self.total.saturating_add(n as u64);
                 // A short read has emptied the pipe: whatever is written next raises an event of its own.
                 self.readable = n == most || self.closing;
-                self.full = n == PIECE;
+                self.full = n >= UNCOUNTED;
                 Ok(Read::Some(n))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -324,13 +327,28 @@ mod tests {
         assert_eq!(output.told_when_ready(), Told::All, "after the last there is none that it could repeat");
     }
 
+    #[test]
+    fn a_piece_that_no_window_counts_fits_one_segment_with_what_is_before_it() {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
+        let mut output = Output::new(reader, None, Handing::default());
+        rustix::io::write(&writer, &[7; PIECE]).unwrap();
+        output.set_readable(false);
+        let mut out = Vec::new();
+        assert_eq!(output.read(&mut out).unwrap(), Read::Some(UNCOUNTED));
+        assert!(output.is_runnable());
+        assert_eq!(output.read(&mut out).unwrap(), Read::Some(PIECE - UNCOUNTED));
+        // The loopback's packets of 65535 bytes, less the headers of IP and TCP with time stamps, and 1 KiB for pids and
+        // names of 255 bytes.
+        const { assert!(UNCOUNTED + 1024 <= 65535 - 20 - 32) };
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_pipe_is_made_longer_when_asked_and_says_when_it_was_full() {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
         let mut output = Output::new(reader, None, Handing::default());
         let mut out = Vec::new();
-        for (bytes, full) in [(PIECE - 1, false), (PIECE, true), (1, false)] {
+        for (bytes, full) in [(UNCOUNTED - 1, false), (UNCOUNTED, true), (1, false)] {
             rustix::io::write(&writer, &vec![7; bytes]).unwrap();
             output.set_readable(false);
             out.clear();
