@@ -139,9 +139,6 @@ impl Manager {
                 self.schedule(id, which, outlet);
             }
         }
-        if let Some(worker) = self.workers.get_mut(&id) {
-            flow::see_ends(worker, outlet);
-        }
     }
 
     /// An output stream has ended.

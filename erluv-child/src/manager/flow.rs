@@ -54,7 +54,6 @@ impl Manager {
                 hear(output, id, which, output.told_when_ready(), outlet);
             }
             output.set_readable(ready.is_read_closed());
-            see_ends(worker, outlet);
         }
         self.schedule(id, which, outlet);
     }
@@ -62,11 +61,15 @@ impl Manager {
     /// Puts a stream into the run queue where it has something to read and its recipient lets it come.
     pub(super) fn schedule(&mut self, id: WorkerId, which: Which, outlet: &mut Outlet<'_>) {
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.is_kept()) else { return };
-        let owned = worker.owner.is_some();
+        let (owned, ended) = (worker.owner.is_some(), worker.end.is_some());
         // Without a recipient, its bytes stay in the pipe until somebody adopts the worker.
         let Some(output) = worker.output(which).filter(|output| owned || output.to.is_some()) else { return };
         if output.is_over() {
             return self.stream_ended(id, which, outlet);
+        }
+        // A worker that has ended is gone once its streams have come to their ends.
+        if ended && output.could_end_unseen() {
+            hear(output, id, which, Told::End, outlet);
         }
         if output.is_runnable() && !output.queued {
             output.queued = true;
@@ -142,7 +145,6 @@ impl Manager {
         output.to = own_recipient;
         if !ended {
             hear(output, id, which, output.told_when_read(), outlet);
-            see_ends(worker, outlet);
         }
         if let Some(most) = worker.beyond_output_limit() {
             return self.silence(id, most, outlet);
@@ -302,20 +304,6 @@ fn offer(worker: &mut Worker, data: &Offer<'_>, cap: usize) -> Taken {
         (None, _) => Taken::Closed,
         (Some(input), Offer::Bytes(bytes)) => input.offer(bytes, cap),
         (Some(input), Offer::Eof) => input.end(),
-    }
-}
-
-/// A worker that has ended is gone once its streams have come to their ends: has the poller tell of those of them that
-/// nobody lets be read on.
-pub(super) fn see_ends(worker: &mut Worker, outlet: &mut Outlet<'_>) {
-    if worker.end.is_none() {
-        return;
-    }
-    let id = worker.id;
-    for (which, output) in worker.outputs() {
-        if output.could_end_unseen() {
-            hear(output, id, which, Told::End, outlet);
-        }
     }
 }
 
