@@ -84,8 +84,7 @@ impl Manager {
 
     /// Reads streams in turn, one piece of each, until none has anything or enough is gathered.
     pub(crate) fn pump(&mut self, outlet: &mut Outlet<'_>) {
-        let enough = if self.run_of_pieces.is_long() { GATHERED_ALONE } else { GATHERED };
-        let most = outlet.node.len().saturating_add(enough);
+        let most = outlet.node.len().saturating_add(self.enough());
         while outlet.node.len() < most
             && let Some((id, which)) = self.runnable.pop_front()
         {
@@ -94,6 +93,13 @@ impl Manager {
         if self.runnable.is_empty() {
             self.runnable.shrink_to(KEPT);
         }
+    }
+
+    /// How much is gathered before it is written.
+    fn enough(&mut self) -> usize {
+        let next = self.runnable.front().filter(|_| self.run_of_pieces.is_long());
+        let output = next.and_then(|(id, which)| self.workers.get_mut(id)?.output(*which));
+        if output.is_some_and(|output| output.lets_two_go_together()) { GATHERED_ALONE } else { GATHERED }
     }
 
     fn pump_one(&mut self, id: WorkerId, which: Which, outlet: &mut Outlet<'_>) {

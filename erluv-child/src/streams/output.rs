@@ -15,6 +15,9 @@ pub(crate) const PIECE: usize = 64 * 1024;
 /// The most where no window counts: with what is before them they fit one segment of the loopback, which 64 KiB do not.
 const UNCOUNTED: usize = 60 * 1024;
 
+/// Credit, in bytes, for two pieces that go together and one more behind them.
+const TWO_AND_ONE_MORE: i64 = 3 * 64 * 1024;
+
 /// How an output stream is handed on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Handing {
@@ -133,6 +136,12 @@ impl Output {
     /// Whether the poller has announced bytes that are not read yet, or some that were read wait.
     pub(crate) fn waits(&self) -> bool {
         self.readable || self.held.as_ref().is_some_and(|held| !held.is_empty())
+    }
+
+    /// Whether two pieces may go to the node in one write. The last two of a window do not: what the recipient gets early
+    /// it acknowledges while the rest is read.
+    pub(crate) fn lets_two_go_together(&self) -> bool {
+        self.credit.is_none_or(|credit| credit >= TWO_AND_ONE_MORE)
     }
 
     fn has_credit(&self) -> bool {
@@ -302,6 +311,23 @@ mod tests {
         output.set_readable(true);
         output.acknowledge(1000);
         assert_eq!(output.read(&mut out).unwrap(), Read::End);
+    }
+
+    #[test]
+    fn the_last_two_pieces_of_a_window_go_one_by_one() {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
+        let window = Some(4 * u32::try_from(PIECE).unwrap());
+        let mut output = Output::new(reader, None, Handing { window, ..Handing::default() });
+        output.set_readable(false);
+        let mut together = Vec::new();
+        for _ in 0..4 {
+            together.push(output.lets_two_go_together());
+            rustix::io::write(&writer, &[7; PIECE]).unwrap();
+            assert_eq!(output.read(&mut Vec::new()).unwrap(), Read::Some(PIECE));
+        }
+        assert_eq!(together, [true, true, false, false]);
+        output.acknowledge(3 * u32::try_from(PIECE).unwrap());
+        assert!(output.lets_two_go_together());
     }
 
     #[test]
