@@ -1,6 +1,7 @@
 //! The table of whose cost a start, or output, is: erluv beside the C programs that hold theirs as its default profile
 //! does, and beside the same C programs that hold nothing.
 
+use crate::idle::BEFORE;
 use crate::results::{Line, Results};
 use crate::system::Kind;
 use crate::table::{cell, ratio};
@@ -8,8 +9,11 @@ use crate::table::{cell, ratio};
 /// Nothing where no such program was measured.
 pub(crate) fn table(results: &Results, groups: bool) -> String {
     let figure = |line: &Line| line.name.rsplit('.').next().map(str::to_owned).unwrap_or_default();
-    let wanted =
-        |line: &&Line| line.median(Kind::Held).is_some() && matches!(figure(line).as_str(), "p50" | "p99" | "rate");
+    // What is there just before workers idle is what the rows of starts have.
+    let wanted = |line: &&Line| {
+        let known = matches!(figure(line).as_str(), "p50" | "p99" | "rate") && !line.name.starts_with(BEFORE);
+        line.median(Kind::Held).is_some() && known
+    };
     let rows = results.lines.iter().filter(wanted).map(row_of).collect::<String>();
     if rows.is_empty() {
         return rows;

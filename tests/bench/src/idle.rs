@@ -1,4 +1,5 @@
-//! The table of what workers that idle cost the others: the figures of the row idle by those of the same work without.
+//! The table of what workers that idle cost the others: the figures of the row idle by those of the same work just
+//! before they were started.
 
 use crate::results::{Line, Results};
 use crate::system::Kind;
@@ -6,6 +7,9 @@ use crate::table::ratio;
 
 /// As the table has them from left to right.
 const KINDS: [Kind; 7] = [Kind::Erluv, Kind::App, Kind::Port, Kind::Held, Kind::BareHeld, Kind::Limit, Kind::Bare];
+
+/// In front of the name of a figure that was taken before anything idled.
+pub(crate) const BEFORE: &str = "just before, ";
 
 /// Nothing where nothing was measured both with and without.
 pub(crate) fn table(results: &Results) -> String {
@@ -21,7 +25,7 @@ pub(crate) fn table(results: &Results) -> String {
 }
 
 const NOTES: &str = "
-Each system's figure while its own workers idle, divided by its figure without them in the same run; and how many
+Each system's figure while its own workers idle, divided by its figure just before they were started; and how many
 microseconds that is more for each, of a rate by its inverse. Those of \"held\" idle in sessions and control groups of
 their own, those of \"C-node\" and \"bare C\" are processes and nothing else.
 ";
@@ -38,13 +42,8 @@ fn row_of(results: &Results, line: &Line) -> Option<String> {
 
 /// The same work without workers that idle.
 fn without<'a>(results: &'a Results, line: &Line) -> Option<&'a Line> {
-    let (what, figure) = line.name.split_once('.').filter(|_| line.row == "idle")?;
-    let row = match what {
-        "/bin/true" => "true",
-        "without libc" => "static",
-        other => other,
-    };
-    results.line(line.mode, row, figure)
+    Some(line).filter(|line| line.row == "idle")?;
+    results.line(line.mode, "idle", &format!("{BEFORE}{}", line.name))
 }
 
 fn cell(line: &Line, without: &Line, kind: Kind) -> String {
@@ -74,7 +73,12 @@ mod tests {
     #[test]
     fn each_system_is_compared_with_itself_without_those_that_idle() {
         let mut results = Results::default();
-        add(&mut results, "static", "p50", &[(Kind::Erluv, 400.0), (Kind::Bare, 150.0), (Kind::Port, 400.0)]);
+        add(
+            &mut results,
+            "idle",
+            "just before, without libc.p50",
+            &[(Kind::Erluv, 400.0), (Kind::Bare, 150.0), (Kind::Port, 400.0)],
+        );
         add(&mut results, "idle", "without libc.p50", &[(Kind::Erluv, 440.0), (Kind::Bare, 150.0), (Kind::Held, 9.0)]);
         assert_eq!(rows(&results), ["| idle: without libc, p50 | one | 1.10 (+40) | - | - | - | - | - | 1.00 (+0) |"]);
     }
@@ -82,7 +86,7 @@ mod tests {
     #[test]
     fn of_a_rate_it_is_said_how_much_longer_one_takes() {
         let mut results = Results::default();
-        add(&mut results, "true", "rate", &[(Kind::Erluv, 1000.0)]);
+        add(&mut results, "idle", "just before, /bin/true.rate", &[(Kind::Erluv, 1000.0)]);
         add(&mut results, "idle", "/bin/true.rate", &[(Kind::Erluv, 800.0)]);
         let expected = "| idle: /bin/true, 32 callers | one | 0.80 (+250) | - | - | - | - | - | - |";
         assert_eq!(rows(&results), [expected]);
@@ -94,7 +98,7 @@ mod tests {
         add(&mut results, "idle", "echo.p50", &[(Kind::Erluv, 50.0)]);
         add(&mut results, "sleepers-1000", "rate", &[(Kind::Erluv, 50.0)]);
         assert_eq!(table(&results), "");
-        add(&mut results, "echo", "p50", &[(Kind::Port, 10.0)]);
+        add(&mut results, "idle", "just before, echo.p50", &[(Kind::Port, 10.0)]);
         assert_eq!(table(&results), "");
     }
 }

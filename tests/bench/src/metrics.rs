@@ -14,8 +14,8 @@ pub(crate) enum With {
     Limit,
     /// open_port's figure.
     Port,
-    /// erluv's own figure of another row, without others' workers idle beside it.
-    Own(&'static str, &'static str),
+    /// erluv's own figure of the same row by this name.
+    Own(&'static str),
     /// Nothing: the factor is the figure itself.
     Alone,
 }
@@ -77,11 +77,11 @@ fn aims(row: &str, name: &str) -> Vec<Aim> {
         ("static", "p50") => vec![aim(1.0, Port)],
         ("static", "rate") => vec![aim(1.3, Port)],
         // As fast as without: what the spread of a quiet machine is.
-        ("idle", "/bin/true.p50") => vec![aim(1.05, Own("true", "p50"))],
-        ("idle", "/bin/true.rate") => vec![aim(0.95, Own("true", "rate"))],
-        ("idle", "without libc.p50") => vec![aim(1.05, Own("static", "p50"))],
-        ("idle", "without libc.rate") => vec![aim(0.95, Own("static", "rate"))],
-        ("idle", "echo.p50") => vec![aim(1.05, Own("echo", "p50"))],
+        ("idle", "/bin/true.p50") => vec![aim(1.05, Own("just before, /bin/true.p50"))],
+        ("idle", "/bin/true.rate") => vec![aim(0.95, Own("just before, /bin/true.rate"))],
+        ("idle", "without libc.p50") => vec![aim(1.05, Own("just before, without libc.p50"))],
+        ("idle", "without libc.rate") => vec![aim(0.95, Own("just before, without libc.rate"))],
+        ("idle", "echo.p50") => vec![aim(1.05, Own("just before, echo.p50"))],
         ("stdout", _) => vec![aim(0.95, Limit), Aim { factor: 1.0, with: Port, only_all: true }],
         ("stdin", _) => vec![aim(0.95, Limit), aim(1.0, Port)],
         ("echo", "p50" | "p99") => vec![aim(1.2, Limit)],

@@ -9,7 +9,7 @@ pub(crate) struct Plan {
     pub(crate) trues: (usize, usize),
     /// The same of the program without libc.
     pub(crate) statics: (usize, usize),
-    /// Bytes that one writer writes, and one of eight.
+    /// Bytes that one writer writes, and one of eight: some seconds, as where the kernel runs who changes within one.
     pub(crate) output: (u64, u64),
     /// Bytes into `wc -c`.
     pub(crate) input: u64,
@@ -32,14 +32,14 @@ pub(crate) struct Plan {
 const MIB: u64 = 1 << 20;
 
 impl Plan {
-    /// All of it: some twenty minutes with five rounds.
+    /// All of it: some nine minutes a round.
     pub(crate) fn full() -> Self {
         Self {
             rounds: 5,
             trues: (500, 1600),
             statics: (2000, 6400),
-            output: (1024 * MIB, 256 * MIB),
-            input: 1024 * MIB,
+            output: (2048 * MIB, 256 * MIB),
+            input: 2048 * MIB,
             echoes: 5000,
             idle: 1000,
             limits_idle: true,

@@ -108,7 +108,7 @@ impl Results {
         let base = match aim.with {
             With::Limit => self.other(line, Kind::Limit)?,
             With::Port => self.other(line, Kind::Port)?,
-            With::Own(row, name) => self.line(line.mode, row, name)?.median(Kind::Erluv)?,
+            With::Own(name) => self.line(line.mode, &line.row, name)?.median(Kind::Erluv)?,
             With::Alone => 1.0,
         };
         let own = line.median(Kind::Erluv)?;

@@ -1,6 +1,7 @@
 //! The rows of the benchmark: what each of them does with a system, and the figures that come of it.
 
 use crate::bare::{self, Starts};
+use crate::idle::BEFORE;
 use crate::plan::Plan;
 use crate::programs::Programs;
 use crate::system::{Kind, System, Values};
@@ -202,14 +203,25 @@ impl On<'_> {
         self.work("hold", &[&self.programs.text("pause"), &count.to_string()])
     }
 
-    /// Of the limits also without a node, once those that idle behind the node are no more.
+    /// The same just before workers idle and while they do, so that both are of the same minute.
     fn idle(&self) -> Result<Figures, String> {
+        let before = self.beside(0)?.into_iter().map(|(kind, name, value)| (kind, format!("{BEFORE}{name}"), value));
+        let mut figures = before.collect::<Figures>();
+        figures.extend(self.beside(self.plan.idle)?);
+        Ok(figures)
+    }
+
+    /// Starts and echoes while `idle` workers idle; of the limits also without a node, once those behind the node are no
+    /// more.
+    fn beside(&self, idle: usize) -> Result<Figures, String> {
         let programs = [
             ("/bin/true", "/bin/true".to_owned(), self.plan.trues),
             ("without libc", self.static_program(), self.plan.statics),
         ];
         let mut values = Vec::new();
-        self.hold(self.plan.idle)?;
+        if idle > 0 {
+            self.hold(idle)?;
+        }
         for (what, program, (one, many)) in &programs {
             let program = format!("\"{program}\"");
             values.extend(named(what, self.work("one", &[&program, &one.to_string(), "[]"])?));
@@ -219,11 +231,12 @@ impl On<'_> {
         if self.system.kind != Kind::Held {
             values.extend(named("echo", self.work("echo", &["\"/bin/cat\"", &self.plan.echoes.to_string()])?));
         }
-        self.work("release", &[])?;
+        if idle > 0 {
+            self.work("release", &[])?;
+        }
         let mut figures = self.own(values);
         for (what, program, counts) in &programs {
-            let starts = Starts { program, counts: *counts, idle: self.plan.idle };
-            let bare = bare::starts(self.system.kind, self.programs, starts)?;
+            let bare = bare::starts(self.system.kind, self.programs, Starts { program, counts: *counts, idle })?;
             figures.extend(bare.into_iter().map(|(kind, name, value)| (kind, format!("{what}.{name}"), value)));
         }
         Ok(figures)

@@ -99,7 +99,7 @@ fn aims(results: &Results, line: &Line) -> String {
         let what = match aim.with {
             With::Limit => format!("{sign} {} C-node", aim.factor),
             With::Port => format!("{sign} {} port", aim.factor),
-            With::Own(..) => format!("{sign} {} of without", aim.factor),
+            With::Own(_) => format!("{sign} {} of without", aim.factor),
             With::Alone => format!("{sign} {}", aim.factor),
         };
         match results.reaches(line, *aim) {
