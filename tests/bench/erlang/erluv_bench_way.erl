@@ -1,7 +1,8 @@
 %% @doc How each of the compared systems does the same thing: the only place where they differ.
 %%
 %% A system is `{erluv, Node}', by spawn and messages alone; `app', the OTP application; `port', open_port; or
-%% `{limit, Node}', the C program limits/cnode.c, which has a command for each kind of work and nothing else.
+%% `{limit, Node}', the C program limits/cnode.c, which has a command for each kind of work and nothing else; or
+%% `{twice, Node}', the same, which tells of starts and of ends.
 -module(erluv_bench_way).
 
 -export([run/3, output/3, talk_start/2, talk/3, talk_end/2, feed/5, drop/3]).
@@ -36,6 +37,12 @@ run(port, Program, _) ->
     end;
 run({limit, Node}, Program, _) ->
     {bench, Node} ! <<"s", (text([Program]))/binary>>,
+    ended();
+run({twice, Node}, Program, _) ->
+    {bench, Node} ! <<"b", (text([Program]))/binary>>,
+    receive <<"b">> -> ended() after ?LONG -> error(hangs) end.
+
+ended() ->
     receive
         <<"e", 0:32>> -> ok;
         <<"e", Status:32>> -> error({ended, Status})

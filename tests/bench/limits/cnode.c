@@ -4,6 +4,7 @@
  * first byte of a binary says what to do:
  *
  *   s PROGRAM NUL             start it with two pipes, wait for its end, answer <<"e", Status:32>>
+ *   b PROGRAM NUL             the same, which also answers <<"b">> once it has begun
  *   o PROGRAM NUL ARG NUL ... start it and send what it writes as binaries of up to 64 KiB, then <<>>
  *   w PROGRAM NUL ARG NUL ... the same with a window, so many bytes at most that are not acknowledged
  *   a LENGTH:32               acknowledge so many of those that went to this process
@@ -18,7 +19,7 @@
  *   h PROGRAM NUL             start one that idles; answer <<"k">>
  *   l                         kill the last of those and wait for its end; answer <<"k">>
  *
- * With the arguments of held.h, what `s`, `o`, `w` and `h` start is held as a worker of erluv is; without, by nothing.
+ * With the arguments of held.h, what `s`, `b`, `o`, `w` and `h` start is held as a worker of erluv is; without, by nothing.
  *
  * It trusts the node: a limit to compare with, not a program to run anywhere else. */
 #include "idle.h"
@@ -114,6 +115,13 @@ static void start_work(const struct caller *caller, unsigned char *bytes, size_t
     work->credit = credit;
 }
 
+/* Whoever asks knows of the start when it is a fact, and not when the program ends: the answer does not wait. */
+static void begin_work(const struct caller *caller, unsigned char *bytes, size_t length) {
+    start_work(caller, bytes, length, 0, 0);
+    answer(caller, "b", 1);
+    flush_answers();
+}
+
 static void acknowledge(const struct caller *caller, uint32_t length) {
     for (struct work *work = works; work < works + MOST; work++)
         if (work->started.pid && work->sends && work->caller.length == caller->length &&
@@ -170,6 +178,7 @@ static void command(const struct caller *caller, unsigned char *bytes, size_t le
     unsigned char echo[64], count[8];
     switch (bytes[0]) {
     case 's': start_work(caller, bytes + 1, length - 1, 0, 0); break;
+    case 'b': begin_work(caller, bytes + 1, length - 1); break;
     case 'o': start_work(caller, bytes + 1, length - 1, 1, UINT64_MAX / 2); break;
     case 'w': start_work(caller, bytes + 1, length - 1, 1, WINDOW); break;
     case 'a': acknowledge(caller, get32(bytes + 1)); break;

@@ -21,9 +21,9 @@ pub(crate) struct Args {
     /// Only one of the modes: `one` (everything on one core) or `all` (every core)
     #[arg(long, value_name = "MODE", value_parser = ["one", "all"])]
     pub(crate) mode: Option<String>,
-    /// Only these systems, with commas between: erluv, app, port, limit, held, apart
+    /// Only these systems, with commas between: erluv, app, port, limit, held, apart, twice
     #[arg(long, value_name = "SYSTEM,...", value_delimiter = ',',
-        value_parser = ["erluv", "app", "port", "limit", "held", "apart"])]
+        value_parser = ["erluv", "app", "port", "limit", "held", "apart", "twice"])]
     pub(crate) systems: Vec<String>,
     /// Only what each promise to a worker costs by itself, on one core and without nodes
     #[arg(long)]

@@ -79,13 +79,13 @@ impl Row {
             (Self::True, _) => on.starts("/bin/true", on.plan.trues)?,
             (Self::Static, _) => on.starts(&on.static_program(), on.plan.statics)?,
             // Where a second process costs a start something, it costs it as much while workers idle.
-            (Self::Idle, Kind::Apart) => Vec::new(),
+            (Self::Idle, Kind::Apart | Kind::Twice) => Vec::new(),
             (Self::Idle, Kind::Limit | Kind::Held) if !on.plan.limits_idle => Vec::new(),
             (Self::Idle, _) => on.idle()?,
             // The filter of system calls is passed by each write of a program that is held.
             (Self::Stdout, Kind::Held) => on.own(on.stdout()?),
             // To what else they do it makes no difference.
-            (_, Kind::Held | Kind::BareHeld | Kind::Apart) => Vec::new(),
+            (_, Kind::Held | Kind::BareHeld | Kind::Apart | Kind::Twice) => Vec::new(),
             (Self::Stdout, _) => on.own(on.stdout()?),
             (Self::Stdin, _) => on.stdin()?,
             (Self::Echo, _) => on.echo()?,

@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Held,
     /// The same behind a process that passes bytes on and looks at none.
     Apart,
+    /// The same, which tells of a start and of its end, each when it is a fact.
+    Twice,
     /// A C program without a node, or the C program behind a node without a worker: the least of all. Measured together
     /// with [`Self::Limit`].
     Bare,
@@ -36,11 +38,13 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Those that are started.
-    pub(crate) const STARTED: [Self; 6] = [Self::Erluv, Self::App, Self::Port, Self::Limit, Self::Held, Self::Apart];
+    pub(crate) const STARTED: [Self; 7] =
+        [Self::Erluv, Self::App, Self::Port, Self::Limit, Self::Held, Self::Apart, Self::Twice];
     /// As the table has them from left to right.
     pub(crate) const COMPARED: [Self; 5] = [Self::Erluv, Self::App, Self::Port, Self::Limit, Self::Bare];
     /// As the table of whose cost a start is has them.
-    pub(crate) const COST: [Self; 6] = [Self::Erluv, Self::Apart, Self::Held, Self::BareHeld, Self::Limit, Self::Bare];
+    pub(crate) const COST: [Self; 7] =
+        [Self::Erluv, Self::Twice, Self::Apart, Self::Held, Self::BareHeld, Self::Limit, Self::Bare];
 
     /// Its name on the command line and in JSON.
     pub(crate) fn name(self) -> &'static str {
@@ -51,6 +55,7 @@ impl Kind {
             Self::Limit => "limit",
             Self::Held => "held",
             Self::Apart => "apart",
+            Self::Twice => "twice",
             Self::Bare => "bare",
             Self::BareHeld => "bare-held",
         }
@@ -65,6 +70,7 @@ impl Kind {
             Self::Limit => "C-node",
             Self::Held => "C-node, held",
             Self::Apart => "C-node, held, apart",
+            Self::Twice => "C-node, held, apart, twice",
             Self::Bare => "bare C",
             Self::BareHeld => "bare C, held",
         }
@@ -115,8 +121,8 @@ impl System {
             }
             Kind::Port => "port".to_owned(),
             Kind::Limit | Kind::Bare => system.start_c_node(&[programs.path("cnode").display().to_string()])?,
-            Kind::Held | Kind::BareHeld | Kind::Apart => {
-                let relay = (kind == Kind::Apart).then(|| programs.path("relay"));
+            Kind::Held | Kind::BareHeld | Kind::Apart | Kind::Twice => {
+                let relay = matches!(kind, Kind::Apart | Kind::Twice).then(|| programs.path("relay"));
                 let command = relay.into_iter().chain([programs.path("cnode")]).map(|path| path.display().to_string());
                 let command = command.chain(programs.held().iter().cloned()).collect::<Vec<_>>();
                 system.start_c_node(&command)?
@@ -145,7 +151,8 @@ impl System {
         let c_node = command.args(arguments).stdin(Stdio::from(OwnedFd::from(stream))).spawn();
         self.c_node = Some(c_node.map_err(|error| format!("{program}: {error}"))?);
         self.node.wait_eval("nodes(hidden)", &format!("['{name}']"));
-        Ok(format!("{{limit, '{name}'}}"))
+        let way = if self.kind == Kind::Twice { "twice" } else { "limit" };
+        Ok(format!("{{{way}, '{name}'}}"))
     }
 
     fn find_processes(&self) -> Vec<(&'static str, i32)> {
