@@ -299,6 +299,10 @@ impl Child {
             peer.read(now, |frame, out| {
                 frame_came(frame, manager, &mut outlet(out, &mut self.control, &self.poll, now))
             })?;
+            // Who sends much waits for some answers before it sends more: it does so while the rest is read.
+            if peer.is_readable() {
+                peer.flush(now)?;
+            }
         }
         // The end of a worker that has written nothing goes out with the answer to its start.
         if peer.out.len() > SHORT || !manager.has_output() {
