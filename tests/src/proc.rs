@@ -284,10 +284,20 @@ pub fn pids() -> Vec<i32> {
 /// The living processes with `marker` in their arguments, but not this one.
 #[must_use]
 pub fn pids_of(marker: &str) -> Vec<i32> {
+    pids_with(|arguments| arguments.contains(marker))
+}
+
+/// The living processes that run exactly this, and no shell that is still to run it.
+#[must_use]
+pub fn pids_running(command: &str) -> Vec<i32> {
+    pids_with(|arguments| arguments == command)
+}
+
+fn pids_with(wanted: impl Fn(&str) -> bool) -> Vec<i32> {
     let own = i32::try_from(std::process::id()).unwrap();
     let has = |pid: &i32| {
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        pieces(&arguments).join(" ").contains(marker)
+        wanted(&pieces(&arguments).join(" "))
     };
     pids().into_iter().filter(|pid| *pid != own && exists(*pid)).filter(has).collect()
 }

@@ -16,7 +16,7 @@ fn with_worker(builder: DaemonBuilder, node: &Node, name: &str, mark: &str) -> O
     erluv.wait_connected(node);
     let run = format!(r#"{{run, "setsid -f sleep {mark}; exec sleep {mark}"}}"#);
     node.eval_ok(&format!("{{ok, _, _}} = gen_server:call({{erluv, '{}'}}, {run})", erluv.name()));
-    proc::wait_until("both run", || proc::pids_of(&format!("sleep {mark}")).len() == 2);
+    proc::wait_until("both run", || live(mark) == 2);
     Some(erluv)
 }
 
@@ -26,7 +26,7 @@ fn elsewhere(builder: DaemonBuilder) -> DaemonBuilder {
 }
 
 fn live(mark: &str) -> usize {
-    proc::pids_of(&format!("sleep {mark}")).len()
+    proc::pids_running(&format!("sleep {mark}")).len()
 }
 
 /// The groups of workers below that of this main.
