@@ -13,6 +13,9 @@ pub(crate) struct Plan {
     pub(crate) output: (u64, u64),
     /// Bytes into `wc -c`.
     pub(crate) input: u64,
+    /// How often a round takes starts, streams and echoes where the kernel chooses the cores: it chooses anew for each
+    /// worker, and stays with it for much of a run.
+    pub(crate) draws: usize,
     /// Echoes.
     pub(crate) echoes: usize,
     /// Workers that idle beside others' work.
@@ -32,14 +35,15 @@ pub(crate) struct Plan {
 const MIB: u64 = 1 << 20;
 
 impl Plan {
-    /// All of it: some nine minutes a round.
+    /// All of it: some twenty minutes a round.
     pub(crate) fn full() -> Self {
         Self {
-            rounds: 5,
+            rounds: 3,
             trues: (500, 1600),
             statics: (2000, 6400),
             output: (2048 * MIB, 256 * MIB),
             input: 2048 * MIB,
+            draws: 5,
             echoes: 5000,
             idle: 1000,
             limits_idle: true,
@@ -58,6 +62,7 @@ impl Plan {
             statics: (200, 960),
             output: (64 * MIB, 16 * MIB),
             input: 64 * MIB,
+            draws: 1,
             echoes: 500,
             idle: 300,
             limits_idle: false,

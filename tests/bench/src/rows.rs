@@ -4,6 +4,7 @@ use crate::bare::{self, Starts};
 use crate::idle::BEFORE;
 use crate::plan::Plan;
 use crate::programs::Programs;
+use crate::results::Mode;
 use crate::system::{Kind, System, Values};
 
 /// One kind of work.
@@ -70,6 +71,16 @@ impl Row {
             Self::Unread => "nobody reads".to_owned(),
             Self::Commands => format!("{} commands in a row", plan.commands),
             Self::Profile(name) => format!("start and end in profile {name}"),
+        }
+    }
+
+    /// How often a round does it with each system, in turns.
+    pub(crate) fn times(&self, mode: Mode, plan: &Plan) -> usize {
+        match (self, mode) {
+            (Self::True | Self::Static | Self::Stdout | Self::Stdin | Self::Echo, Mode::All) => plan.draws,
+            // It is judged by a difference of some percent, and takes long.
+            (Self::Idle, _) => plan.draws.min(3),
+            _ => 1,
         }
     }
 

@@ -144,30 +144,34 @@ impl Run {
         kinds.rotate_left(first);
         let start = |kind: &Kind| System::start(*kind, &self.programs, &self.setup);
         let systems = kinds.iter().map(start).collect::<Result<Vec<_>, _>>()?;
-        for row in &self.rows {
+        for row in self.rows.clone() {
             let number = round.saturating_add(1);
             let seconds = self.started.elapsed().as_secs();
             let of = self.plan.rounds;
             say(&format!("bench: {seconds:4} s: mode {}, round {number} of {of}: {}", mode.name(), row.name()));
-            for system in &systems {
-                let on = On { system, programs: &self.programs, plan: &self.plan };
-                match row.measure(&on) {
-                    Ok(figures) => {
-                        let (name, title) = (row.name(), row.title(&self.plan));
-                        for (kind, figure, value) in figures {
-                            self.results.add(mode, (&name, &title), &figure, kind, value);
-                        }
-                    }
-                    Err(error) => {
-                        say(&format!("bench: FAILED: {error}\n{}", system.log()));
-                        self.failures = self.failures.saturating_add(1);
-                    }
-                }
+            for _ in 0..row.times(mode, &self.plan) {
+                systems.iter().for_each(|system| self.turn(mode, &row, system));
             }
         }
         for system in systems {
             system.end()?;
         }
         Ok(())
+    }
+
+    /// One system does one row.
+    fn turn(&mut self, mode: Mode, row: &Row, system: &System) {
+        match row.measure(&On { system, programs: &self.programs, plan: &self.plan }) {
+            Ok(figures) => {
+                let (name, title) = (row.name(), row.title(&self.plan));
+                for (kind, figure, value) in figures {
+                    self.results.add(mode, (&name, &title), &figure, kind, value);
+                }
+            }
+            Err(error) => {
+                say(&format!("bench: FAILED: {error}\n{}", system.log()));
+                self.failures = self.failures.saturating_add(1);
+            }
+        }
     }
 }

@@ -45,11 +45,12 @@ pub(crate) fn table(machine: &Machine, plan: &Plan, results: &Results, groups: b
 }
 
 const NOTES: &str = "
-Peers other than open_port are not in this run: their packages are not at hand here. A figure is a median, with half of
-the way from its least to its greatest value in percent; \"to\" is erluv's figure divided by the other's. \"bare C\" is
-posix_spawn without a node; for echoes and stdin, the C-node without a worker. \"one\" core: judge by it; \"all\": confirm
-by it. On one core a port's VM reads and writes the worker's pipes itself, which no connection by TCP, loopback or not,
-can reach; the C-node shows what can.
+Peers other than open_port are not in this run: their packages are not at hand here. A figure is the median of all times
+that it was taken, which are more than rounds where it varies (README.md), with half of the way from its least to its
+greatest value in percent; \"to\" is erluv's figure divided by the other's. \"bare C\" is posix_spawn without a node; for
+echoes and stdin, the C-node without a worker. \"one\" core: judge by it; \"all\": confirm by it. On one core a port's VM
+reads and writes the worker's pipes itself, which no connection by TCP, loopback or not, can reach; the C-node shows what
+can.
 ";
 
 fn row_of(results: &Results, line: &Line) -> String {
