@@ -12,7 +12,7 @@ pub(crate) struct Args {
     /// Less of everything, under two minutes: for continuous integration
     #[arg(long)]
     pub(crate) short: bool,
-    /// How often each measurement is taken; 3, or 2 with --short
+    /// How often all of it is measured; 3, or 2 with --short
     #[arg(long, value_name = "N")]
     pub(crate) rounds: Option<usize>,
     /// Only the rows whose names start so, such as `stdout`; may be given several times

@@ -3,7 +3,7 @@
 /// The sizes of the works.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// How often each measurement is taken.
+    /// How often all of it is measured, by systems that are started anew.
     pub(crate) rounds: usize,
     /// Starts of `/bin/true` one at a time, and by all callers together.
     pub(crate) trues: (usize, usize),
@@ -14,7 +14,7 @@ pub(crate) struct Plan {
     /// Bytes into `wc -c`.
     pub(crate) input: u64,
     /// How often a round takes starts, streams and echoes where the kernel chooses the cores: it chooses anew for each
-    /// worker, and stays with it for much of a run.
+    /// worker, and stays with it for much of a run. The row idle at most thrice, wherever it runs.
     pub(crate) draws: usize,
     /// Echoes.
     pub(crate) echoes: usize,
