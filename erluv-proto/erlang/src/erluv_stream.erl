@@ -17,6 +17,11 @@
 %% The same for a daemon that takes no frames so long: below its settings `max_frame' and `input_cap', whose smallest
 %% values are above it.
 -define(SHORT_PIECE, 65536).
+%% Where the application's environment says nothing: six of the daemon's messages, of which three are under way while the
+%% others are read. With less one stream is slower, with more many streams together are.
+-define(WINDOW, 393216).
+%% The most of a worker that outlives the connection: so much is kept of each of its streams.
+-define(LARGEST_KEPT_WINDOW, 262144).
 
 %% @doc Starts a worker whose standard output, and standard error output where the options say `stderr', is read by
 %% {@link read/2}. Options and errors are the daemon's: erluv-protocol(7).
@@ -35,8 +40,15 @@ open(Which, Cmd, Options) ->
 
 -spec options([term()]) -> [term()].
 options(Options) ->
-    Window = application:get_env(erluv, window, 262144),
-    [stdout || not has(stdout, Options)] ++ [{window, Window} || not has(window, Options)] ++ Options.
+    [stdout || not has(stdout, Options)] ++ [{window, window(Options)} || not has(window, Options)] ++ Options.
+
+-spec window([term()]) -> term().
+window(Options) ->
+    Window = application:get_env(erluv, window, ?WINDOW),
+    case lists:keyfind(on_nodedown, 1, Options) of
+        {on_nodedown, {keep, _}} -> min(Window, ?LARGEST_KEPT_WINDOW);
+        _ -> Window
+    end.
 
 -spec has(atom(), [term()]) -> boolean().
 has(Name, Options) -> lists:member(Name, Options) orelse lists:keymember(Name, 1, Options).

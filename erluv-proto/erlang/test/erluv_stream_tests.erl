@@ -20,6 +20,14 @@ all_of_it_is_read_and_then_its_end_case() ->
     {ok, Stream} = erluv:stream(["head", "-c", "5000000", "/dev/zero"]),
     ?assertEqual({5000000, {eof, normal}}, count(Stream, 0)).
 
+%% The daemon keeps less of a stream than the window of others may be.
+a_worker_that_is_kept_has_a_window_that_the_daemon_takes_case() ->
+    {ok, Stream} = erluv:stream(["cat", "/dev/zero"], [{on_nodedown, {keep, 60}}]),
+    ok = erluv_test:until(fun() -> erluv_accept_tests:held() >= 262144 end),
+    timer:sleep(300),
+    ?assertEqual(262144, erluv_accept_tests:held()),
+    ok = erluv:close(Stream).
+
 who_does_not_read_gets_a_window_and_no_more_case() ->
     {ok, Stream} = erluv:stream(["cat", "/dev/zero"], [{window, 100000}]),
     Held = fun erluv_accept_tests:held/0,
