@@ -17,9 +17,9 @@
 %% The same for a daemon that takes no frames so long: below its settings `max_frame' and `input_cap', whose smallest
 %% values are above it.
 -define(SHORT_PIECE, 65536).
-%% Where the application's environment says nothing: six of the daemon's messages, of which three are under way while the
-%% others are read. With less one stream is slower, with more many streams together are.
--define(WINDOW, 393216).
+%% Where the application's environment says nothing: four of the daemon's messages. With more one stream is faster, and
+%% many streams together are slower.
+-define(WINDOW, 262144).
 %% The most of a worker that outlives the connection: so much is kept of each of its streams.
 -define(LARGEST_KEPT_WINDOW, 262144).
 
