@@ -131,11 +131,11 @@ fn a_reader_that_sleeps_costs_a_window_and_misses_nothing() {
             let before = memory(&erluv);
             node.eval_ok("f(Before), Before = erluv_accept_tests:memory()");
             node.eval_ok(&format!("f(S), {{ok, S}} = erluv:stream({command})"));
-            node.wait_eval("erluv_accept_tests:held()", "262144");
+            node.wait_eval("erluv_accept_tests:held()", "368640");
             let os_pid = node.eval_ok("maps:get(os_pid, erluv:info(erluv_stream:pid(S)))").parse().unwrap();
             proc::wait_until("the worker sleeps in its write", || proc::state(os_pid) == 'S');
             a_moment();
-            assert_eq!(node.eval_ok("erluv_accept_tests:held()"), "262144");
+            assert_eq!(node.eval_ok("erluv_accept_tests:held()"), "368640");
             let grown = node.eval_ok("erluv_accept_tests:memory() - Before");
             let after = memory(&erluv);
             eprintln!("{command}: the node has grown by {grown} bytes, erluv from {before:?} to {after:?} KiB");

@@ -12,11 +12,13 @@ use super::held::Held;
 /// The most bytes in one message to the node: small enough that ticks and answers are not held up.
 pub(crate) const PIECE: usize = 64 * 1024;
 
-/// The most where no window counts: with what is before them they fit one segment of the loopback, which 64 KiB do not.
-const UNCOUNTED: usize = 60 * 1024;
+/// The most where no window counts, or a long one: with what is before them they fit one segment of the loopback, which
+/// 64 KiB do not.
+const SEGMENT: usize = 60 * 1024;
 
-/// Credit, in bytes, for two pieces that go together and one more behind them.
-const TWO_AND_ONE_MORE: i64 = 3 * 64 * 1024;
+/// Bytes of a window from which on it is long: six segments. Of a shorter one, which mostly is a multiple of 64 KiB, the
+/// rest that makes no whole segment would go as a message of its own each time.
+const LONG_WINDOW: u32 = 6 * 60 * 1024;
 
 /// How an output stream is handed on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -141,7 +143,8 @@ impl Output {
     /// Whether two pieces may go to the node in one write. The last two of a window do not: what the recipient gets early
     /// it acknowledges while the rest is read.
     pub(crate) fn lets_two_go_together(&self) -> bool {
-        self.credit.is_none_or(|credit| credit >= TWO_AND_ONE_MORE)
+        let three = self.longest().saturating_mul(3);
+        self.credit.is_none_or(|credit| usize::try_from(credit).is_ok_and(|credit| credit >= three))
     }
 
     fn has_credit(&self) -> bool {
@@ -222,9 +225,15 @@ impl Output {
         Ok(read)
     }
 
-    /// The most bytes that may go out in one message.
+    /// The most bytes that may go out in one message now.
     fn allowed(&self) -> usize {
-        self.credit.map_or(UNCOUNTED, |credit| usize::try_from(credit).unwrap_or(0).min(PIECE))
+        let credit = self.credit.map_or(usize::MAX, |credit| usize::try_from(credit).unwrap_or(0));
+        credit.min(self.longest())
+    }
+
+    /// The most bytes in a message of this stream.
+    fn longest(&self) -> usize {
+        if self.credit.is_some() && self.window < LONG_WINDOW { PIECE } else { SEGMENT }
     }
 
     fn spend(&mut self, bytes: usize) {
@@ -272,7 +281,7 @@ impl Output {
                 self.total = self.total.saturating_add(n as u64);
                 // A short read has emptied the pipe: whatever is written next raises an event of its own.
                 self.readable = n == most || self.closing;
-                self.full = n >= UNCOUNTED;
+                self.full = n >= SEGMENT;
                 Ok(Read::Some(n))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -315,19 +324,20 @@ mod tests {
 
     #[test]
     fn the_last_two_pieces_of_a_window_go_one_by_one() {
-        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
-        let window = Some(4 * u32::try_from(PIECE).unwrap());
-        let mut output = Output::new(reader, None, Handing { window, ..Handing::default() });
-        output.set_readable(false);
-        let mut together = Vec::new();
-        for _ in 0..4 {
-            together.push(output.lets_two_go_together());
-            rustix::io::write(&writer, &[7; PIECE]).unwrap();
-            assert_eq!(output.read(&mut Vec::new()).unwrap(), Read::Some(PIECE));
+        for (pieces, length) in [(4_u32, PIECE), (6, SEGMENT)] {
+            let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
+            let bytes = u32::try_from(length).unwrap();
+            let window = Some(pieces * bytes);
+            let mut output = Output::new(reader, None, Handing { window, ..Handing::default() });
+            output.set_readable(false);
+            for left in (1..=pieces).rev() {
+                assert_eq!(output.lets_two_go_together(), left > 2, "{left} of {pieces}");
+                rustix::io::write(&writer, &vec![7; length]).unwrap();
+                assert_eq!(output.read(&mut Vec::new()).unwrap(), Read::Some(length));
+            }
+            output.acknowledge(3 * bytes);
+            assert!(output.lets_two_go_together());
         }
-        assert_eq!(together, [true, true, false, false]);
-        output.acknowledge(3 * u32::try_from(PIECE).unwrap());
-        assert!(output.lets_two_go_together());
     }
 
     #[test]
@@ -354,18 +364,24 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_that_no_window_counts_fits_one_segment_with_what_is_before_it() {
-        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
-        let mut output = Output::new(reader, None, Handing::default());
-        rustix::io::write(&writer, &[7; PIECE]).unwrap();
-        output.set_readable(false);
-        let mut out = Vec::new();
-        assert_eq!(output.read(&mut out).unwrap(), Read::Some(UNCOUNTED));
-        assert!(output.is_runnable());
-        assert_eq!(output.read(&mut out).unwrap(), Read::Some(PIECE - UNCOUNTED));
+    fn a_piece_of_no_window_or_a_long_one_fits_one_segment_with_what_is_before_it() {
+        for (window, most) in
+            [(None, SEGMENT), (Some(LONG_WINDOW), SEGMENT), (Some(LONG_WINDOW - 1), PIECE), (Some(u32::MAX), SEGMENT)]
+        {
+            let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
+            let mut output = Output::new(reader, None, Handing { window, ..Handing::default() });
+            rustix::io::write(&writer, &[7; PIECE]).unwrap();
+            output.set_readable(false);
+            let mut out = Vec::new();
+            assert_eq!(output.read(&mut out).unwrap(), Read::Some(most), "{window:?}");
+            assert!(output.is_runnable());
+            if most < PIECE {
+                assert_eq!(output.read(&mut out).unwrap(), Read::Some(PIECE - most));
+            }
+        }
         // The loopback's packets of 65535 bytes, less the headers of IP and TCP with time stamps, and 1 KiB for pids and
         // names of 255 bytes.
-        const { assert!(UNCOUNTED + 1024 <= 65535 - 20 - 32) };
+        const { assert!(SEGMENT + 1024 <= 65535 - 20 - 32) };
     }
 
     #[cfg(target_os = "linux")]
@@ -374,7 +390,7 @@ mod tests {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
         let mut output = Output::new(reader, None, Handing::default());
         let mut out = Vec::new();
-        for (bytes, full) in [(UNCOUNTED - 1, false), (UNCOUNTED, true), (1, false)] {
+        for (bytes, full) in [(SEGMENT - 1, false), (SEGMENT, true), (1, false)] {
             rustix::io::write(&writer, &vec![7; bytes]).unwrap();
             output.set_readable(false);
             out.clear();

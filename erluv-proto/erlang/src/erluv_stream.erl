@@ -17,9 +17,9 @@
 %% The same for a daemon that takes no frames so long: below its settings `max_frame' and `input_cap', whose smallest
 %% values are above it.
 -define(SHORT_PIECE, 65536).
-%% Where the application's environment says nothing: four of the daemon's messages. With more one stream is faster, and
-%% many streams together are slower.
--define(WINDOW, 262144).
+%% Where the application's environment says nothing: six messages of 60 KiB, which is how the daemon cuts a window of this
+%% length or more. Three are acknowledged together while three are under way.
+-define(WINDOW, 368640).
 %% The most of a worker that outlives the connection: so much is kept of each of its streams.
 -define(LARGEST_KEPT_WINDOW, 262144).
 

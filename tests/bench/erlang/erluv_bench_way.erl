@@ -9,7 +9,7 @@
 -export([hold/2, held/2, list/2, kill/2, gone/2, deaf/2, stuck/2, unstick/0]).
 
 %% Bytes of a stream that are on their way unacknowledged, where there is such a window: the application's default.
--define(WINDOW, 262144).
+-define(WINDOW, 368640).
 %% Nothing that is waited for takes as long: what does hangs.
 -define(LONG, 120000).
 

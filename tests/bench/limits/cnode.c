@@ -34,7 +34,7 @@
 #define INPUT (256 * 1024)
 #define OUTPUT (256 * 1024)
 #define LONG_PIPE (256 * 1024)
-#define WINDOW (256 * 1024)
+#define WINDOW (360 * 1024)
 
 /* A place for each program that runs: one that is waited for, or one whose output is sent. */
 struct work {
