@@ -1,9 +1,10 @@
 //! When main looks at all of its children for those that have ended, and which it looks at by number before. No I/O.
 //!
 //! The system names most that end, but not all (`daemon/ended.rs`). A look at one by its number costs a system call; a look
-//! at all costs the kernel some 50 ns for each child that lives: half a millisecond where 10,000 do. Most that end are
-//! short, so those that were started last are looked at by number. For others there is a pause between two looks at all
-//! that grows with what lives: whoever is neither named nor young is taken up when it is over, 20 ms later at most.
+//! at all costs the kernel 50 to 250 ns for each child that lives, by what is in the processor's cache: some milliseconds
+//! where 10,000 do. Most that end are short, so those that were started last are looked at by number. For others there is
+//! a pause between two looks at all that grows with what lives, and is longer after a look in vain: whoever is neither named
+//! nor young is taken up when it is over, 100 ms later at most.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,8 +12,11 @@ use std::time::{Duration, Instant};
 /// Of so few children, a look at all costs no more than one at each of the young.
 const FEW: usize = 200;
 
-/// The pause after a look, for each child: the looks cost a four-hundredth of main's time then.
+/// The pause after a look that has found somebody, for each child: more may have ended with it.
 const FOR_EACH: Duration = Duration::from_micros(20);
+
+/// The same after one in vain: the looks cost a four-hundredth of main's time then.
+const FOR_EACH_IN_VAIN: Duration = Duration::from_micros(100);
 
 /// Where nobody is named each end waits for a look: of so few it costs less than the wait for the next ...
 const FEW_UNNAMED: usize = 500;
@@ -22,6 +26,9 @@ const FOR_EACH_UNNAMED: Duration = Duration::from_micros(1);
 
 /// And the longest.
 const LONGEST: Duration = Duration::from_millis(20);
+
+/// The longest after a look in vain, where somebody was named.
+const LONGEST_IN_VAIN: Duration = Duration::from_millis(100);
 
 /// The most that count as young: twice as many as a busy node starts at a time.
 const MOST_YOUNG: usize = 64;
@@ -69,12 +76,21 @@ pub(super) enum Unseen {
     Somebody,
 }
 
+/// A look at all.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    at: Instant,
+    /// How many live after it.
+    living: usize,
+    /// Nobody had ended.
+    in_vain: bool,
+}
+
 /// The last look, and whether another is wanted.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     wanted: Option<Unseen>,
-    /// When it was, and how many lived.
-    last: Option<(Instant, usize)>,
+    last: Option<Look>,
 }
 
 impl Looks {
@@ -85,12 +101,17 @@ impl Looks {
 
     /// When to look; `None` where there is no reason to.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        let (few, for_each) = match self.wanted? {
-            Unseen::Others => (FEW, FOR_EACH),
-            Unseen::Somebody => (FEW_UNNAMED, FOR_EACH_UNNAMED),
+        let wanted = self.wanted?;
+        let Some(Look { at, living, in_vain }) = self.last else { return Some(now) };
+        let (few, for_each, longest) = match wanted {
+            Unseen::Others if in_vain => (FEW, FOR_EACH_IN_VAIN, LONGEST_IN_VAIN),
+            Unseen::Others => (FEW, FOR_EACH, LONGEST),
+            Unseen::Somebody => (FEW_UNNAMED, FOR_EACH_UNNAMED, LONGEST),
         };
-        let Some((at, living)) = self.last.filter(|(_, living)| *living > few) else { return Some(now) };
-        let pause = for_each.saturating_mul(u32::try_from(living).unwrap_or(u32::MAX)).min(LONGEST);
+        if living <= few {
+            return Some(now);
+        }
+        let pause = for_each.saturating_mul(u32::try_from(living).unwrap_or(u32::MAX)).min(longest);
         Some(at.checked_add(pause).unwrap_or(now))
     }
 
@@ -99,9 +120,9 @@ impl Looks {
         living > FEW
     }
 
-    /// All that had ended has been taken up; so many children live.
-    pub(super) fn looked(&mut self, now: Instant, living: usize) {
-        (self.wanted, self.last) = (None, Some((now, living)));
+    /// All that had ended has been taken up, which was nobody if `in_vain`; so many children live.
+    pub(super) fn looked(&mut self, at: Instant, living: usize, in_vain: bool) {
+        (self.wanted, self.last) = (None, Some(Look { at, living, in_vain }));
     }
 }
 
@@ -130,8 +151,8 @@ mod tests {
         let (mut looks, now) = (Looks::default(), Instant::now());
         assert_eq!(looks.due(now), None);
         for (unseen, few) in [(Unseen::Others, FEW), (Unseen::Somebody, FEW_UNNAMED)] {
-            for _ in 0..3 {
-                looks.looked(now, few);
+            for in_vain in [false, true] {
+                looks.looked(now, few, in_vain);
                 assert_eq!(looks.due(now), None);
                 looks.want(unseen);
                 assert_eq!(looks.due(now), Some(now));
@@ -140,22 +161,24 @@ mod tests {
     }
 
     #[test]
-    fn the_more_live_the_longer_is_the_pause_between_two_looks() {
+    fn the_more_live_and_the_more_in_vain_the_longer_is_the_pause_between_two_looks() {
         let (mut looks, now) = (Looks::default(), Instant::now());
         let at = |micros| now.checked_add(Duration::from_micros(micros));
         let cases = [
-            (Unseen::Others, FEW + 1, at(4020)),
-            (Unseen::Others, 10_000, at(20_000)),
-            (Unseen::Somebody, FEW_UNNAMED + 1, at(501)),
-            (Unseen::Somebody, 10_000, at(10_000)),
-            (Unseen::Somebody, usize::MAX, at(20_000)),
+            (Unseen::Others, FEW + 1, false, at(4020)),
+            (Unseen::Others, FEW + 1, true, at(20_100)),
+            (Unseen::Others, 10_000, false, at(20_000)),
+            (Unseen::Others, 10_000, true, at(100_000)),
+            (Unseen::Somebody, FEW_UNNAMED + 1, false, at(501)),
+            (Unseen::Somebody, 10_000, true, at(10_000)),
+            (Unseen::Somebody, usize::MAX, true, at(20_000)),
         ];
-        for (unseen, living, due) in cases {
-            looks.looked(now, living);
+        for (unseen, living, in_vain, due) in cases {
+            looks.looked(now, living, in_vain);
             assert_eq!(looks.due(now), None);
             looks.want(unseen);
             looks.want(Unseen::Others);
-            assert_eq!(looks.due(now), due, "{unseen:?} {living}");
+            assert_eq!(looks.due(now), due, "{unseen:?} {living} {in_vain}");
         }
     }
 }

@@ -20,10 +20,12 @@ impl Workers {
     /// given back: erluv-child, and orphans of workers.
     pub(crate) fn reaped(&mut self, now: Instant, mut report: impl FnMut(Report)) -> Vec<Reaped> {
         let mut others = self.take_up_condemned(now, &mut report);
+        let mut in_vain = true;
         while let Some(ended) = self.reap() {
+            in_vain = false;
             others.extend(self.take_up(ended, now, &mut report));
         }
-        self.looks.looked(now, self.living());
+        self.looks.looked(now, self.living(), in_vain);
         others
     }
 
