@@ -15,7 +15,7 @@ const FEW: usize = 200;
 /// The pause after a look that has found somebody, for each child: more may have ended with it.
 const FOR_EACH: Duration = Duration::from_micros(20);
 
-/// The same after one in vain: the looks cost a four-hundredth of main's time then.
+/// The same after one in vain: until the pause is the longest, the looks cost a four-hundredth of main's time then.
 const FOR_EACH_IN_VAIN: Duration = Duration::from_micros(100);
 
 /// Where nobody is named each end waits for a look: of so few it costs less than the wait for the next ...
