@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod ended;
+mod quiet;
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -18,15 +19,13 @@ use crate::serving::{Serving, Shared};
 use crate::sys::Reaped;
 use crate::tokens::{self, Source};
 use crate::workers::{Report, Workers};
+use quiet::Quiet;
 
 /// From the order to go until main leaves whatever is left.
 const LONGEST_STOP: Duration = Duration::from_secs(25);
 
 /// Between two attempts to give a slow syslogd what waits for it.
 const LOG_PAUSE: Duration = Duration::from_millis(20);
-
-/// Main has nothing else to do once nothing has happened for so long: then it clears away what workers have left.
-const IDLE: Duration = Duration::from_millis(10);
 
 /// What SIGHUP does with what is served.
 pub(crate) type Reload = Box<dyn Fn(&mut [Serving], &mut Workers)>;
@@ -43,8 +42,7 @@ pub(crate) struct Daemon {
     leave_by: Option<Instant>,
     reload: Reload,
     announced: bool,
-    /// Nothing happened in the last turn.
-    idle: bool,
+    quiet: Quiet,
 }
 
 impl Daemon {
@@ -67,7 +65,7 @@ impl Daemon {
             leave_by: None,
             reload,
             announced: false,
-            idle: false,
+            quiet: Quiet::from(Instant::now()),
         })
     }
 
@@ -104,7 +102,9 @@ impl Daemon {
         }
         let _lines = crate::log::begin_turn();
         let now = Instant::now();
-        self.idle = events.is_empty();
+        if !events.is_empty() {
+            self.quiet = Quiet::from(now);
+        }
         for event in events.iter() {
             match tokens::source(event.token()) {
                 Some(Source::Signals) => self.hear_signals(now),
@@ -131,7 +131,7 @@ impl Daemon {
         for node in 0..self.servings.len() {
             self.on(NodeIndex(node), now, Serving::due);
         }
-        if self.idle {
+        if self.quiet.lasts_in(now).is_zero() {
             self.workers.tidy();
         }
         self.announce();
@@ -145,7 +145,7 @@ impl Daemon {
         let workers = self.workers.next_deadline().into_iter().chain(self.workers.next_look(now));
         let deadline = nodes.chain(workers).chain(self.leave_by).min();
         let until = deadline.map(|deadline| deadline.saturating_duration_since(now));
-        let tidy = self.workers.is_untidy().then_some(if self.idle { Duration::ZERO } else { IDLE });
+        let tidy = self.workers.is_untidy().then(|| self.quiet.lasts_in(now));
         until.into_iter().chain(tidy).chain(crate::log::is_behind().then_some(LOG_PAUSE)).min()
     }
 

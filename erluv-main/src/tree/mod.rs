@@ -72,8 +72,8 @@ pub(crate) fn foresee(use_cgroup: UseCgroup, limits: &CgroupLimits) -> Vec<Strin
     })
 }
 
-/// So many trees are cleared away at a time: for some two milliseconds.
-const MOST_TIDIED: usize = 64;
+/// So many trees are cleared away at a time, for a quarter of a millisecond: who wants a worker then waits so long.
+const MOST_TIDIED: usize = 8;
 
 /// What came of the attempt to remove a worker's tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
