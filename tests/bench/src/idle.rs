@@ -1,9 +1,9 @@
 //! The table of what workers that idle cost the others: the figures of the row idle by those of the same work just
 //! before they were started.
 
-use crate::results::{Line, Results};
+use crate::results::{Line, Results, error};
 use crate::system::Kind;
-use crate::table::ratio;
+use crate::table::{ratio, ratio_with};
 
 /// As the table has them from left to right.
 const KINDS: [Kind; 7] = [Kind::Erluv, Kind::App, Kind::Port, Kind::Held, Kind::BareHeld, Kind::Limit, Kind::Bare];
@@ -25,8 +25,8 @@ pub(crate) fn table(results: &Results) -> String {
 }
 
 const NOTES: &str = "
-Each system's figure while its own workers idle, divided by its figure just before they were started; and how many
-microseconds that is more for each, of a rate by its inverse. Those of \"held\" idle in sessions and control groups of
+Each system's figure while its own workers idle, divided by its figure just before they were started, with the standard
+error of the turns' ratios; and how many microseconds that is more for each, of a rate by its inverse. Those of \"held\" idle in sessions and control groups of
 their own, those of \"C-node\" and \"bare C\" are processes and nothing else.
 ";
 
@@ -46,13 +46,14 @@ fn without<'a>(results: &'a Results, line: &Line) -> Option<&'a Line> {
     results.line(line.mode, "idle", &format!("{BEFORE}{}", line.name))
 }
 
-fn cell(line: &Line, without: &Line, kind: Kind) -> String {
-    let Some((with, without)) = line.median(kind).zip(without.median(kind)) else { return ratio(None) };
+fn cell(line: &Line, before: &Line, kind: Kind) -> String {
+    let Some((with, without)) = line.median(kind).zip(before.median(kind)) else { return ratio(None) };
+    let error = line.values.get(&kind).zip(before.values.get(&kind)).and_then(|(with, before)| error(with, before));
     let more = match line.metric.unit {
         "/s" => 1e6 / with - 1e6 / without,
         _ => with - without,
     };
-    format!("{} ({more:+.0})", ratio(Some(with / without)))
+    format!("{} ({more:+.0})", ratio_with(Some(with / without), error))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub(crate) struct Plan {
     /// Bytes into `wc -c`.
     pub(crate) input: u64,
     /// How often a round takes starts, streams and echoes where the kernel chooses the cores: it chooses anew for each
-    /// worker, and stays with it for much of a run. The row idle at most thrice, wherever it runs.
+    /// worker, and stays with it for much of a run. On one core, and the row idle wherever it runs, at most thrice.
     pub(crate) draws: usize,
     /// Echoes.
     pub(crate) echoes: usize,
@@ -35,7 +35,7 @@ pub(crate) struct Plan {
 const MIB: u64 = 1 << 20;
 
 impl Plan {
-    /// All of it: some twenty minutes a round.
+    /// All of it: some twenty-five minutes a round, more on a busy host.
     pub(crate) fn full() -> Self {
         Self {
             rounds: 3,

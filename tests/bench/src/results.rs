@@ -63,6 +63,19 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     Some((lower + upper) / 2.0)
 }
 
+/// The standard error of the ratio of two figures that were taken by turns: that of the mean of the ratios of each turn, in
+/// which what else the machine did falls on both. `None` of fewer than three, which say nothing of it.
+pub(crate) fn error(one: &[f64], other: &[f64]) -> Option<f64> {
+    let ratios = one.iter().zip(other).map(|(one, other)| one / other).collect::<Vec<_>>();
+    if ratios.len() < 3 || one.len() != other.len() {
+        return None;
+    }
+    let count = ratios.len() as f64;
+    let mean = ratios.iter().sum::<f64>() / count;
+    let squares = ratios.iter().map(|ratio| (ratio - mean).powi(2)).sum::<f64>();
+    Some((squares / (count - 1.0) / count).sqrt()).filter(|error| error.is_finite())
+}
+
 /// Everything that was measured, in the order in which it first came.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
@@ -88,13 +101,23 @@ impl Results {
         self.lines.iter().find(|line| line.mode == mode && line.row == row && line.name == name)
     }
 
-    /// The other system's figure that a line is compared with. Where only erluv has a window it is compared with what the
+    /// The other system's values that a line is compared with. Where only erluv has a window it is compared with what the
     /// other does without.
-    fn other(&self, line: &Line, kind: Kind) -> Option<f64> {
-        line.median(kind).or_else(|| {
+    fn values<'a>(&'a self, line: &'a Line, kind: Kind) -> Option<&'a [f64]> {
+        let values = line.values.get(&kind).or_else(|| {
             let plain = line.name.replace(" with a window", "");
-            self.line(line.mode, &line.row, &plain)?.median(kind)
-        })
+            self.line(line.mode, &line.row, &plain)?.values.get(&kind)
+        })?;
+        Some(values)
+    }
+
+    fn other(&self, line: &Line, kind: Kind) -> Option<f64> {
+        median(self.values(line, kind)?)
+    }
+
+    /// How far [`Results::ratio`] can be trusted.
+    pub(crate) fn ratio_error(&self, line: &Line, to: Kind) -> Option<f64> {
+        error(line.values.get(&Kind::Erluv)?, self.values(line, to)?)
     }
 
     /// erluv's figure divided by another system's.
@@ -128,6 +151,16 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn what_slows_both_of_a_turn_is_no_error_of_their_ratio() {
+        assert_eq!(error(&[110.0, 220.0, 55.0], &[100.0, 200.0, 50.0]).map(|error| error < 1e-9), Some(true));
+        // 0.9, 1.0 and 1.1: a deviation of 0.1, by the root of three.
+        let error_of_three = error(&[90.0, 100.0, 110.0], &[100.0; 3]).unwrap();
+        assert!((error_of_three - 0.1 / 3_f64.sqrt()).abs() < 1e-9, "{error_of_three}");
+        assert_eq!((error(&[1.0, 2.0], &[1.0, 2.0]), error(&[1.0; 4], &[1.0; 3])), (None, None));
+        assert_eq!(error(&[1.0; 3], &[0.0; 3]), None);
     }
 
     #[test]

@@ -47,8 +47,8 @@ pub(crate) fn table(machine: &Machine, plan: &Plan, results: &Results, groups: b
 const NOTES: &str = "
 Peers other than open_port are not in this run: their packages are not at hand here. A figure is the median of all times
 that it was taken, which are more than rounds where it varies (README.md), with half of the way from its least to its
-greatest value in percent; \"to\" is erluv's figure divided by the other's. \"bare C\" is posix_spawn without a node; for
-echoes and stdin, the C-node without a worker. \"one\" core: judge by it; \"all\": confirm by it. On one core a port's VM
+greatest value in percent; \"to\" is erluv's figure divided by the other's, with the standard error of the turns' ratios
+where there are three or more. \"bare C\" is posix_spawn without a node; for echoes and stdin, the C-node without a worker. \"one\" core: judge by it; \"all\": confirm by it. On one core a port's VM
 reads and writes the worker's pipes itself, which no connection by TCP, loopback or not, can reach; the C-node shows what
 can.
 ";
@@ -61,8 +61,8 @@ fn row_of(results: &Results, line: &Line) -> String {
         line.metric.title,
         line.metric.unit,
         line.mode.name(),
-        ratio(results.ratio(line, Kind::Port)),
-        ratio(results.ratio(line, Kind::Limit)),
+        ratio_with(results.ratio(line, Kind::Port), results.ratio_error(line, Kind::Port)),
+        ratio_with(results.ratio(line, Kind::Limit), results.ratio_error(line, Kind::Limit)),
         aims(results, line)
     )
 }
@@ -70,6 +70,14 @@ fn row_of(results: &Results, line: &Line) -> String {
 /// A ratio, where both figures are there.
 pub(crate) fn ratio(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
+}
+
+/// The same with its standard error, where that is known.
+pub(crate) fn ratio_with(of: Option<f64>, error: Option<f64>) -> String {
+    match of.and(error) {
+        Some(error) => format!("{} ±{error:.2}", ratio(of)),
+        None => ratio(of),
+    }
 }
 
 /// A system's figure with its spread.
@@ -118,6 +126,8 @@ mod tests {
 
     #[test]
     fn a_number_has_three_digits_that_say_something() {
+        assert_eq!(ratio_with(Some(1.2345), Some(0.0456)), "1.23 ±0.05");
+        assert_eq!((ratio_with(Some(1.0), None), ratio_with(None, Some(0.1))), ("1.00".to_owned(), "-".to_owned()));
         assert_eq!([1234.5, 12.345, 1.2345].map(number), ["1234", "12.3", "1.23"].map(str::to_owned));
     }
 }
