@@ -63,8 +63,8 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     Some((lower + upper) / 2.0)
 }
 
-/// The standard error of the ratio of two figures that were taken by turns: that of the mean of the ratios of each turn, in
-/// which what else the machine did falls on both. `None` of fewer than three, which say nothing of it.
+/// The standard error of the ratio of two figures that were taken by turns: that of the mean of the ratios of each turn,
+/// in which what else the machine did falls on both. `None` of fewer than three, which say nothing of it.
 pub(crate) fn error(one: &[f64], other: &[f64]) -> Option<f64> {
     let ratios = one.iter().zip(other).map(|(one, other)| one / other).collect::<Vec<_>>();
     if ratios.len() < 3 || one.len() != other.len() {
@@ -101,8 +101,8 @@ impl Results {
         self.lines.iter().find(|line| line.mode == mode && line.row == row && line.name == name)
     }
 
-    /// The other system's values that a line is compared with. Where only erluv has a window it is compared with what the
-    /// other does without.
+    /// The other system's values that a line is compared with. Where only erluv has a window it is compared with what
+    /// the other does without.
     fn values<'a>(&'a self, line: &'a Line, kind: Kind) -> Option<&'a [f64]> {
         let values = line.values.get(&kind).or_else(|| {
             let plain = line.name.replace(" with a window", "");

@@ -78,8 +78,8 @@ impl Row {
     pub(crate) fn times(&self, mode: Mode, plan: &Plan) -> usize {
         match (self, mode) {
             (Self::True | Self::Static | Self::Stdout | Self::Stdin | Self::Echo, Mode::All) => plan.draws,
-            // On one core nothing is chosen, but what else the machine does falls on one more than on the other. The row
-            // idle is judged by a difference of some percent, and takes long.
+            // On one core nothing is chosen, but what else the machine does falls on one more than on the other. The
+            // row idle is judged by a difference of some percent, and takes long.
             (Self::True | Self::Static | Self::Stdout | Self::Stdin | Self::Echo, Mode::One) | (Self::Idle, _) => {
                 plan.draws.min(3)
             }
