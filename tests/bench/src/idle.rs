@@ -26,8 +26,8 @@ pub(crate) fn table(results: &Results) -> String {
 
 const NOTES: &str = "
 Each system's figure while its own workers idle, divided by its figure just before they were started, with the standard
-error of the turns' ratios; and how many microseconds that is more for each, of a rate by its inverse. Those of \"held\" idle in sessions and control groups of
-their own, those of \"C-node\" and \"bare C\" are processes and nothing else.
+error of the turns' ratios; and how many microseconds that is more for each, of a rate by its inverse. Those of \"held\"
+idle in sessions and control groups of their own, those of \"C-node\" and \"bare C\" are processes and nothing else.
 ";
 
 fn row_of(results: &Results, line: &Line) -> Option<String> {
