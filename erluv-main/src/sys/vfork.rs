@@ -43,6 +43,7 @@ use libc::{c_int, c_void};
 
 use self::slot::{Maker, Slot};
 use self::spawner::{Place, Spawner};
+use self::wary::Wait;
 use super::forked::{Called, FAILED, become_planned};
 use super::os::{exit, forbid_tracing, ignored};
 use super::plan::Role;
@@ -76,8 +77,8 @@ struct Way {
     slot: &'static Slot,
     /// Who makes it, where main does not.
     spawner: Option<(Rc<Spawner>, u32)>,
-    /// For how long main makes nothing of its user's this way, where it has stood still for it.
-    penance: Option<Duration>,
+    /// That main has stood still for it for long, which its user answers for.
+    wait: Option<Wait>,
     /// It was called off when main's patience was over.
     late: bool,
     /// Its number; or the errno where there is none.
@@ -175,11 +176,12 @@ fn make(wanted: &[Wanted<'_>]) -> io::Result<Vec<Way>> {
 fn wait_for_execs(ways: &mut [Way], began: Instant) {
     let (soon, end, alone) = (later(began, wary::PATIENCE_WITH_USER), later(began, PATIENCE), ways.len() == 1);
     for way in ways.iter_mut().rev() {
-        way.penance = (!way.slot.is_out_by(soon)).then(|| wary::penance(alone));
+        way.wait = (!way.slot.is_out_by(soon)).then(|| Wait::long(began, alone));
     }
     for way in ways.iter_mut().rev() {
         way.gone = way.slot.is_out_by(end);
         way.late = !way.gone;
+        way.wait = if way.late { Some(Wait::in_vain(began)) } else { way.wait };
     }
     // Those first that are there: to end a spawner may take longer, and they may all go to their ends meanwhile.
     ways.iter().filter(|way| way.late).for_each(Way::kill);
@@ -204,7 +206,7 @@ fn later(from: Instant, time: Duration) -> Instant {
 impl Way {
     fn new(slot: &'static Slot, bit: u32, wanted: &Wanted<'_>) -> Self {
         let spawner = place(wanted).and_then(|(place, main)| place.spawner(main)).map(|spawner| (spawner, bit));
-        Self { slot, spawner, penance: None, late: false, made: Err(0), gone: true }
+        Self { slot, spawner, wait: None, late: false, made: Err(0), gone: true }
     }
 
     fn start<'p>(&self, plan: &'p Plan<'p>) -> Start<'p> {
@@ -287,8 +289,8 @@ fn settle(plan: Plan<'_>, way: &Way, closed: Called, end: Instant) -> io::Result
         }
         return Err(errno(error));
     }
-    if let Some(penance) = if way.late { Some(wary::PENANCE) } else { way.penance } {
-        wary::note_user(user, penance);
+    if let Some(wait) = way.wait {
+        wary::note_user(user, wait);
     }
     if !way.gone || way.late && failed.is_none() && is_unexecuted(pid) {
         // Only with its end it gives up a terminal that the next one is to have. Where it has not ended by then it is
