@@ -14,7 +14,7 @@ pub(crate) struct Plan {
     /// Bytes into `wc -c`.
     pub(crate) input: u64,
     /// How often a round takes starts, streams and echoes where the kernel chooses the cores: it chooses anew for each
-    /// worker, and stays with it for much of a run. On one core, and the row idle wherever it runs, at most thrice.
+    /// worker, and stays with it for much of a run. On one core, and of sleepers and the row idle anywhere, at most thrice.
     pub(crate) draws: usize,
     /// Echoes.
     pub(crate) echoes: usize,

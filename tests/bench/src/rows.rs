@@ -79,10 +79,9 @@ impl Row {
         match (self, mode) {
             (Self::True | Self::Static | Self::Stdout | Self::Stdin | Self::Echo, Mode::All) => plan.draws,
             // On one core nothing is chosen, but what else the machine does falls on one more than on the other. The
-            // row idle is judged by a difference of some percent, and takes long.
-            (Self::True | Self::Static | Self::Stdout | Self::Stdin | Self::Echo, Mode::One) | (Self::Idle, _) => {
-                plan.draws.min(3)
-            }
+            // row idle is judged by a difference of some percent, and takes long; a start of all sleepers is short.
+            (Self::True | Self::Static | Self::Stdout | Self::Stdin | Self::Echo, Mode::One)
+            | (Self::Idle | Self::Sleepers(_), _) => plan.draws.min(3),
             _ => 1,
         }
     }
@@ -261,14 +260,14 @@ impl On<'_> {
         let before = self.system.memory()?;
         let mut values = self.hold(count)?;
         self.system.collect()?;
-        let after = self.system.memory()?;
+        let grown = self.system.grown(&before)?;
         values.extend(self.work("list", &[&count.to_string()])?);
         values.extend(self.work("release", &[])?);
         let mut halves = 0.0;
-        for ((name, before), (_, after)) in before.iter().zip(&after) {
-            let each = (after - before) / count as f64;
+        for (name, grown) in grown {
+            let each = grown / count as f64;
             values.push((format!("{name}.each"), each));
-            if matches!(*name, "main" | "child") {
+            if matches!(name, "main" | "child") {
                 halves += each;
             }
         }

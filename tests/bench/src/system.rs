@@ -102,6 +102,8 @@ pub(crate) struct System {
     term: String,
     /// The node, and what runs the workers for it by name: `main` and `child` of erluv, `helper` of the others.
     processes: Vec<(&'static str, i32)>,
+    /// The memory of each before it has done anything.
+    fresh: Vec<(&'static str, f64)>,
 }
 
 impl System {
@@ -109,8 +111,8 @@ impl System {
     pub(crate) fn start(kind: Kind, programs: &Programs, setup: &Setup) -> Result<Self, String> {
         let node = Node::of(Otp::V25).arg("-pa").arg(&programs.modules());
         let node = setup.erl.iter().fold(node, |node, argument| node.arg(argument)).start();
-        let mut system =
-            Self { kind, node, keeper: None, daemon: None, c_node: None, term: String::new(), processes: Vec::new() };
+        let (term, processes, fresh) = (String::new(), Vec::new(), Vec::new());
+        let mut system = Self { kind, node, keeper: None, daemon: None, c_node: None, term, processes, fresh };
         system.term = match kind {
             Kind::Erluv => format!("{{erluv, '{}'}}", system.start_daemon(setup)?),
             Kind::App => {
@@ -130,6 +132,7 @@ impl System {
         };
         // Once: with ten thousand workers it takes long to find a process among all.
         system.processes = system.find_processes();
+        system.fresh = system.memory()?;
         Ok(system)
     }
 
@@ -213,6 +216,14 @@ impl System {
         let allocated = allocated.parse::<f64>().map_err(|error| format!("{allocated}: {error}"))? / 1024.0;
         let of = |(name, pid): &(_, i32)| (*name, if *name == "vm" { allocated } else { usage::rss_kib(*pid) });
         Ok(self.processes.iter().map(of).collect())
+    }
+
+    /// What each of its processes has more than before it had done anything, in KiB; of the VM, more than `before`, as
+    /// nothing that has ended is allocated in it.
+    pub(crate) fn grown(&self, before: &[(&'static str, f64)]) -> Result<Vec<(&'static str, f64)>, String> {
+        let since = self.fresh.iter().zip(before);
+        let since = since.map(|((name, fresh), (_, before))| if *name == "vm" { before } else { fresh });
+        Ok(self.memory()?.into_iter().zip(since).map(|((name, now), since)| (name, now - since)).collect())
     }
 
     /// The last lines of the daemon's log, newest first: what it says of a failure. Not what it says of each worker.
