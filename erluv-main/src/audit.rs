@@ -87,7 +87,7 @@ impl Asked {
             // What its shell is told, behind "-c".
             Ending::Command(kill) => kill.argv.last().map(|line| Value::of(line.as_bytes(), LONGEST_WHAT)),
         };
-        Subject { about: about.end().into_boxed_str(), command: Some(command), kill }
+        Subject { about: about.end().into_boxed_str(), commands: Some(Box::new(Commands { command, kill })) }
     }
 }
 
@@ -96,8 +96,14 @@ impl Asked {
 pub(crate) struct Subject {
     /// Who asked, which worker, and what it is.
     about: Box<str>,
-    /// Until they have been said: what is executed, and the command of its own that ends it.
-    command: Option<Value>,
+    /// Until they have been said.
+    commands: Option<Box<Commands>>,
+}
+
+/// What is executed, and the command of its own that ends it.
+#[derive(Debug)]
+struct Commands {
+    command: Value,
     kill: Option<Value>,
 }
 
@@ -108,11 +114,11 @@ impl Subject {
         if let Some(pid) = pid {
             line.number("pid", pid);
         }
-        if let Some(command) = &self.command {
+        if let Some(Commands { command, kill }) = self.commands.as_deref() {
             line.field("command", command);
-        }
-        if let Some(kill) = &self.kill {
-            line.field("kill", kill);
+            if let Some(kill) = kill {
+                line.field("kill", kill);
+            }
         }
         line
     }
@@ -120,7 +126,7 @@ impl Subject {
     /// Its program runs. The commands are not said again.
     pub(crate) fn started(&mut self, pid: i32) {
         log::info!("{}", self.line("start", Some(pid)).end());
-        (self.command, self.kill) = (None, None);
+        self.commands = None;
     }
 
     /// It came to no program.

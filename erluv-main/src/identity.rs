@@ -205,7 +205,7 @@ impl Identity {
                 groups.push(group);
             }
         }
-        Self { name, uid, gid, groups }
+        Self { name: name.into(), uid, gid, groups }
     }
 
     /// Whom erluv-child of this node becomes: one user, one group, never root's.
@@ -230,7 +230,7 @@ impl Identity {
         if uid == 0 || gid == 0 {
             return Err(ConfigError::rule("user", "erluv-child never runs as root: name another user and group"));
         }
-        Ok(Self { name, uid, gid, groups: vec![gid] })
+        Ok(Self { name: name.into(), uid, gid, groups: vec![gid] })
     }
 }
 

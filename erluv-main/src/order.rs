@@ -17,8 +17,8 @@ pub(crate) struct NodeIndex(pub(crate) usize);
 /// Who a process runs as. Never made of numbers that came from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// The user's name, for the log and the environment.
-    pub(crate) name: String,
+    /// The user's name, for the log and the environment; all workers of the user share it.
+    pub(crate) name: Rc<str>,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     /// Supplementary groups, the primary group first (S-09); exactly what the process gets.

@@ -57,7 +57,7 @@ struct Worker {
     request: RequestId,
     subject: Subject,
     /// The user's name, for the report.
-    user: String,
+    user: Rc<str>,
     /// What holds it, as it was when it was launched.
     sandbox: Rc<Sandbox>,
     state: State,
@@ -87,8 +87,8 @@ struct Worker {
     /// The step that failed.
     failure: Option<(Step, i32)>,
     started: Instant,
-    /// Once it is reaped.
-    ended: Option<Reaped>,
+    /// Once it is reaped; in a box, as most have it for a moment only.
+    ended: Option<Box<Reaped>>,
     /// When the grace of the last request to stop is over.
     grace_ends: Option<Instant>,
     /// When it comes up in [`Workers::due`]: the end of its life by its profile, that of a grace, or the next look at

@@ -115,7 +115,7 @@ impl Manager {
     /// Main: a worker has ended.
     pub(crate) fn exited(&mut self, exited: &Exited, outlet: &mut Outlet<'_>) {
         if let Some(worker) = self.workers.get_mut(&exited.worker) {
-            worker.end = Some(End::of(exited));
+            worker.end = Some(Box::new(End::of(exited)));
             if exited.timeout {
                 // Main has ended it, by its profile: for the node the same as the time that a request names.
                 worker.stopped = Some(Stopped::Timeout);
@@ -215,7 +215,7 @@ impl Manager {
 
     /// The report comes first, exit signals last: who gets one knows all else.
     fn tell_end(&mut self, worker: &Worker, outlet: &mut Outlet<'_>) {
-        let Some(end) = worker.end else { return };
+        let Some(end) = worker.end.as_deref() else { return };
         let (hello, flags) = (&self.hello, self.flags);
         let (own, out) = (own(hello), &mut *outlet.node);
         let reason = |out: &mut Vec<u8>| terms::put_end(out, end.status, worker.stopped, worker.telling);
@@ -226,7 +226,7 @@ impl Manager {
                 put_tuple(out, 3);
                 put_atom(out, "report");
                 put_own_pid(out, hello, worker.id.0);
-                terms::put_report(out, worker, &end);
+                terms::put_report(out, worker, end);
             });
         }
         if let Some(watcher) = worker.watcher.as_deref().and_then(|watcher| Term::exactly(watcher).ok()) {

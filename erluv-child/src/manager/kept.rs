@@ -42,7 +42,7 @@ impl Kept {
     /// Main: a worker has ended. Its end waits for who adopts it.
     pub(crate) fn exited(&mut self, exited: &Exited) {
         if let Some(worker) = self.workers.get_mut(&exited.worker) {
-            worker.end = Some(End::of(exited));
+            worker.end = Some(Box::new(End::of(exited)));
             worker.close(Which::Stdin);
             (worker.state, _) = life::step(worker.state, Event::Ended { streams: worker.streams_open() });
         }
@@ -182,9 +182,9 @@ fn forget_node(worker: &mut Worker, out: &[u8], err: &[u8], registry: &Registry)
     worker.waiting.clear();
     worker.mourners.clear();
     // Some of what these have read may have to be read again, though they had come to their end.
-    let [past_out, past_err] = &mut worker.past;
+    let [past_out, past_err] = worker.past.take().map(|past| *past).unwrap_or_default();
     for (open, past) in [(&mut worker.stdout, past_out), (&mut worker.stderr, past_err)] {
-        match (&open, past.take()) {
+        match (&open, past) {
             (Some(output), _) => flow::unwatch(output, worker.id, registry),
             (None, past) => *open = past,
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use erluv_proto::dist::send;
@@ -11,7 +12,7 @@ use erluv_proto::ipc::{InputFrom, Launch, LaunchFailed, Launched, OutputTo, Stop
 
 use super::life::State;
 use super::timers::Alarm;
-use super::worker::{Bytes, Worker};
+use super::worker::{Bytes, Names, Worker};
 use super::{Manager, Outlet, own, owners, put_error, put_own_pid, terms};
 use crate::dispatcher::request::{Caller, SERVER};
 use crate::dispatcher::run::{Output as To, Run, RunError, Source, Telling};
@@ -175,7 +176,7 @@ impl Manager {
             return outlet.main.send(&ToMain::Stop(Stop { worker: launched.worker, grace: 0 }));
         };
         let id = launched.worker;
-        let (asked, from, worker) = worker(launched, pipes, pending, outlet.now);
+        let (asked, from, worker) = worker(launched, pipes, pending, &mut self.names, outlet.now);
         let hello = &self.hello;
         let Ok(caller) = Term::exactly(&from) else { return };
         let out = &mut *outlet.node;
@@ -223,18 +224,22 @@ impl Manager {
 /// What main has to know, and what is kept until it answers.
 fn split(run: Run<'_>, request: RequestId, asked: Asked, from: Bytes, kill_timeout: u32) -> (Launch, Pending) {
     let (command, asker) = (run.command(), asker(&from));
-    let recipient = |to: &To<'_>| match to {
-        To::To(pid) => Some(pid.as_bytes().into()),
-        To::Null | To::Owner | To::Other | To::File(_) => None,
-    };
     let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
     let terminal = run.terminal.is_some();
+    // Mostly it is the caller who owns the worker, too.
+    let kept = |pid: &[u8]| if pid == &*from { Rc::clone(&from) } else { pid.into() };
+    let owner = run.owner.map(|owner| kept(owner.as_bytes()));
+    let recipient = |to: &To<'_>| match to {
+        To::To(pid) => Some(kept(pid.as_bytes())),
+        To::Null | To::Owner | To::Other | To::File(_) => None,
+    };
+    let (stdout, stderr) = (recipient(&run.stdout), recipient(&run.stderr));
     let pending = Pending {
         asked,
         from,
-        owner: run.owner.map(|owner| owner.as_bytes().into()),
-        stdout: recipient(&run.stdout),
-        stderr: recipient(&run.stderr),
+        owner,
+        stdout,
+        stderr,
         handing: Handing { window: run.window, lines: run.lines, keep: run.keep.is_some() },
         telling: run.telling,
         kill_timeout: run.kill_timeout.unwrap_or(kill_timeout),
@@ -283,7 +288,13 @@ fn place(to: To<'_>, terminal: bool) -> OutputTo {
 }
 
 /// A worker of what was asked and what main has sent, and who asked.
-fn worker(launched: Launched, pipes: Vec<OwnedFd>, pending: Pending, now: Instant) -> (Asked, Bytes, Worker) {
+fn worker(
+    launched: Launched,
+    pipes: Vec<OwnedFd>,
+    pending: Pending,
+    names: &mut Names,
+    now: Instant,
+) -> (Asked, Bytes, Worker) {
     let id = launched.worker;
     let mut pipes = pipes.into_iter();
     let mut next = |there: bool| there.then(|| pipes.next()).flatten();
@@ -308,9 +319,9 @@ fn worker(launched: Launched, pipes: Vec<OwnedFd>, pending: Pending, now: Instan
         // As in erlexec, a link says it all.
         watcher: (telling.monitor && !telling.link).then(|| from.clone()),
         telling,
-        user: Some(launched.user).filter(|user| !user.is_empty()),
-        profile: launched.profile,
-        command: pending.command,
+        user: names.user(&launched.user),
+        profile: names.profile(&launched.profile),
+        command: pending.command.into(),
         started: super::unix_now(),
         kill_timeout: pending.kill_timeout,
         drained: None,
@@ -322,7 +333,7 @@ fn worker(launched: Launched, pipes: Vec<OwnedFd>, pending: Pending, now: Instan
         stdin: stdin.map(|pipe| Input::new(pipe, terminal)),
         stdout: stdout.map(|pipe| Output::new(pipe, pending.stdout, handing)),
         stderr: stderr.map(|pipe| Output::new(pipe, pending.stderr, handing)),
-        past: [None, None],
+        past: None,
         terminal,
         read: [0; 2],
         output_limit: launched.output_limit,

@@ -1,6 +1,7 @@
 //! What the unprivileged half knows of one worker.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use erluv_proto::ids::WorkerId;
@@ -13,7 +14,7 @@ use crate::streams::input::Input;
 use crate::streams::output::Output;
 
 /// A remote pid or reference, as its bytes came.
-pub(crate) type Bytes = Box<[u8]>;
+pub(crate) type Bytes = Rc<[u8]>;
 
 /// Who waits for the reply of a call.
 #[derive(Debug)]
@@ -70,6 +71,31 @@ impl End {
     }
 }
 
+/// The names that the last worker had. Most have the same, and share them.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    user: Rc<str>,
+    profile: Rc<str>,
+}
+
+impl Names {
+    /// `None` for the empty name.
+    pub(crate) fn user(&mut self, name: &str) -> Option<Rc<str>> {
+        (!name.is_empty()).then(|| shared(&mut self.user, name))
+    }
+
+    pub(crate) fn profile(&mut self, name: &str) -> Rc<str> {
+        shared(&mut self.profile, name)
+    }
+}
+
+fn shared(last: &mut Rc<str>, name: &str) -> Rc<str> {
+    if **last != *name {
+        *last = name.into();
+    }
+    Rc::clone(last)
+}
+
 /// A worker, from the success of its exec until its end is told.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -80,9 +106,9 @@ pub(crate) struct Worker {
     /// Who gets the `'DOWN'` message of the option `monitor`.
     pub(crate) watcher: Option<Bytes>,
     pub(crate) telling: Telling,
-    pub(crate) user: Option<String>,
-    pub(crate) profile: String,
-    pub(crate) command: String,
+    pub(crate) user: Option<Rc<str>>,
+    pub(crate) profile: Rc<str>,
+    pub(crate) command: Box<str>,
     /// Seconds since 1970.
     pub(crate) started: u64,
     /// Milliseconds from SIGTERM to SIGKILL.
@@ -103,7 +129,7 @@ pub(crate) struct Worker {
     pub(crate) stderr: Option<Output>,
     /// stdout and stderr of a worker that may be kept, once they have come to their end: what of them has not arrived
     /// may have to be sent again.
-    pub(crate) past: [Option<Output>; 2],
+    pub(crate) past: Option<Box<[Option<Output>; 2]>>,
     /// It has a terminal: stdin and stdout are two names of that.
     pub(crate) terminal: bool,
     /// Bytes read of stdout and stderr before each was closed.
@@ -119,7 +145,7 @@ pub(crate) struct Worker {
     /// Somebody has asked for its end: what its recipient does not take in time is not waited for.
     pub(crate) stopped: Option<Stopped>,
     /// How it ended, once it has.
-    pub(crate) end: Option<End>,
+    pub(crate) end: Option<Box<End>>,
 }
 
 impl Worker {
@@ -144,7 +170,7 @@ impl Worker {
         if self.keep.is_none() {
             return self.close(which);
         }
-        let [out, err] = &mut self.past;
+        let [out, err] = &mut **self.past.get_or_insert_default();
         let (past, output) = match which {
             Which::Stdin => return,
             Which::Stdout => (out, self.stdout.take()),

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -36,7 +37,7 @@ pub(crate) struct Handing {
 pub(crate) struct Output {
     pipe: OwnedFd,
     /// Where its bytes go; `None`: to the owner.
-    pub(crate) to: Option<Box<[u8]>>,
+    pub(crate) to: Option<Rc<[u8]>>,
     /// Bytes that the recipient still lets come; `None`: it counts nothing. Below 0 when a line was longer than that.
     credit: Option<i64>,
     window: u32,
@@ -70,7 +71,7 @@ pub(crate) enum Read {
 }
 
 impl Output {
-    pub(crate) fn new(pipe: OwnedFd, to: Option<Box<[u8]>>, handing: Handing) -> Self {
+    pub(crate) fn new(pipe: OwnedFd, to: Option<Rc<[u8]>>, handing: Handing) -> Self {
         let Handing { window, lines, keep } = handing;
         let keep = keep && window.is_some();
         Self {

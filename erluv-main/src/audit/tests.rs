@@ -79,7 +79,7 @@ fn exited(status: ExitStatus) -> Exited {
 
 #[test]
 fn an_end_says_how_and_what_it_has_used() {
-    let subject = Subject { about: "node=n@h asker=<0.1.0> worker=w7".into(), command: None, kill: None };
+    let subject = Subject { about: "node=n@h asker=<0.1.0> worker=w7".into(), commands: None };
     let line = subject.end_line(99, &exited(ExitStatus::Code(3)));
     let who = "audit event=end node=n@h asker=<0.1.0> worker=w7 pid=99";
     assert_eq!(line, format!("{who} code=3 oom=no timeout=yes wall=61.000001 cpu=1.500000 memory=2048"));

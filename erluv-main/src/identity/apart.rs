@@ -39,7 +39,7 @@ fn shared(nodes: &[NodeSettings], roles: &[Roles]) -> Vec<(String, Vec<NodeName>
     let mut users = BTreeMap::<u32, (String, Vec<NodeName>)>::new();
     for (node, roles) in nodes.iter().zip(roles) {
         for worker in identities(std::slice::from_ref(roles)) {
-            let (_, sharing) = users.entry(worker.uid).or_insert_with(|| (worker.name.clone(), Vec::new()));
+            let (_, sharing) = users.entry(worker.uid).or_insert_with(|| (worker.name.to_string(), Vec::new()));
             if !sharing.contains(&node.peer) {
                 sharing.push(node.peer.clone());
             }

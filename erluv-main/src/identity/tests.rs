@@ -112,7 +112,7 @@ fn s09_the_primary_group_comes_first_and_none_comes_twice() {
 
 #[test]
 fn s04_a_number_without_a_user_is_refused() {
-    assert_eq!(who("1000", 1, false).unwrap().name, "worker");
+    assert_eq!(who("1000", 1, false).unwrap().name.as_ref(), "worker");
     assert_eq!(who("1234", 1, false), Err(AccountError::NoGroup("1234".to_owned())));
     for text in ["-1", "4294967295", "stranger", "", "+1000", "01000"] {
         assert_eq!(who(text, 1, false), Err(AccountError::Unknown(text.to_owned())));
@@ -123,7 +123,7 @@ fn s04_a_number_without_a_user_is_refused() {
 #[test]
 fn s04_a_number_with_a_group_has_that_group_alone() {
     let numbers = who("1234:5678", 1, false).unwrap();
-    assert_eq!((numbers.name.as_str(), numbers.uid, numbers.gid), ("1234", 1234, 5678));
+    assert_eq!((&*numbers.name, numbers.uid, numbers.gid), ("1234", 1234, 5678));
     assert_eq!(numbers.groups, [5678]);
     assert_eq!(who("1234:erluv", 1, false).unwrap().groups, [300]);
     assert_eq!(who("worker:erluv", 1, false).unwrap().groups, [300, 4, 1000, 27]);
@@ -219,7 +219,7 @@ fn s10_too_many_groups_are_a_refusal_and_not_cut_off() {
 fn child_has_one_user_and_one_group_of_its_own() {
     let roles = roles(0, "").unwrap();
     let child = roles.child.as_ref().unwrap();
-    assert_eq!((child.name.as_str(), child.uid, child.groups.as_slice()), ("_erluv", 200, [200].as_slice()));
+    assert_eq!((&*child.name, child.uid, child.groups.as_slice()), ("_erluv", 200, [200].as_slice()));
     assert_eq!((roles.main_user.as_str(), roles.child_user()), ("root", "_erluv"));
     assert_eq!(roles.worker_users(), ["nobody"]);
     assert_eq!(self::roles(0, "group = 'erluv'").unwrap().child.unwrap().gid, 300);

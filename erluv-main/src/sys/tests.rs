@@ -110,7 +110,7 @@ fn s12_no_capability_is_left_and_none_comes_back() {
         assert_eq!(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) }, 0);
         let own = fs::read_to_string("/proc/self/status").unwrap();
         assert_eq!(field(&own, "CapInh"), field(&own, "CapPrm"));
-        let root = Identity { name: "root".to_owned(), uid: 0, gid: 0, groups: vec![0] };
+        let root = Identity { name: "root".into(), uid: 0, gid: 0, groups: vec![0] };
         for identity in [nobody(), root] {
             let text = status(Order { identity: Some(identity), ..order(&STATUS) });
             for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {

@@ -29,7 +29,7 @@ use crate::workers::bench::{Bench, NODE, field, order, sandbox, shell};
 const SLOW: u32 = 61_234;
 
 pub(super) fn of_slow(order: Order) -> Order {
-    let identity = Identity { name: "slow".to_owned(), uid: SLOW, gid: SLOW, groups: vec![SLOW] };
+    let identity = Identity { name: "slow".into(), uid: SLOW, gid: SLOW, groups: vec![SLOW] };
     Order { identity: Some(identity), ..order }
 }
 

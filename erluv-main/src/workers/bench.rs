@@ -25,7 +25,7 @@ pub(crate) const NOBODY: u32 = 65534;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn nobody() -> Identity {
-    Identity { name: "nobody".to_owned(), uid: NOBODY, gid: NOBODY, groups: vec![NOBODY] }
+    Identity { name: "nobody".into(), uid: NOBODY, gid: NOBODY, groups: vec![NOBODY] }
 }
 
 /// An order as policy gives them by default: a program as nobody, nothing asked for.

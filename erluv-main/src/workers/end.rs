@@ -30,7 +30,7 @@ impl Workers {
         let Some(entry) = self.table.get_mut(&worker) else { return };
         let wall = now.saturating_duration_since(entry.started).as_micros();
         let usage = Usage { wall: u64::try_from(wall).unwrap_or(u64::MAX), ..ended.usage };
-        entry.ended = Some(Reaped { usage, ..ended });
+        entry.ended = Some(Box::new(Reaped { usage, ..ended }));
         // From here on its number is no one's, or another's (S-39).
         entry.process = None;
         entry.give_up = now.checked_add(PATIENCE);
@@ -93,7 +93,7 @@ impl Workers {
             }
             Effect::TellAborted => report(entry.failed(worker, Step::Exec, libc::ECANCELED)),
             Effect::TellExited => {
-                if let Some(Reaped { status, usage, .. }) = entry.ended {
+                if let Some(Reaped { status, usage, .. }) = entry.ended.as_deref().copied() {
                     let exited = Exited { worker, status, usage, oom: entry.oom, timeout: entry.timeout };
                     entry.subject.ended(entry.leader, &exited);
                     report(Report::Exited(entry.node, exited));
@@ -191,7 +191,7 @@ impl Worker {
             request: self.request,
             worker,
             os_pid: u32::try_from(self.leader).unwrap_or(0),
-            user: self.user.clone(),
+            user: self.user.as_ref().to_owned(),
             profile: self.sandbox.profile.name.to_string(),
             output_limit: self.sandbox.profile.output,
             stdin: ends.stdin.is_some(),

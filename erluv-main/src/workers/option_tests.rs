@@ -250,7 +250,7 @@ fn s15_s30_no_other_worker_has_or_opens_a_terminal() {
         let second = bench.start(order(&["/bin/sleep", "1000"]));
         until_asleep(second.pid());
         assert_eq!(descriptors(second.pid()), [0, 1, 2].map(|fd| (fd, "/dev/null".to_owned())));
-        let other = Identity { name: "other".to_owned(), uid: 12345, gid: 12345, groups: vec![12345, 5] };
+        let other = Identity { name: "other".into(), uid: 12345, gid: 12345, groups: vec![12345, 5] };
         for how in ["<", ">"] {
             let line = format!("(: {how}{terminal}) 2>/dev/null || echo no");
             assert_eq!(bench.output(Order { identity: Some(other.clone()), ..shell(&line) }), "no\n");

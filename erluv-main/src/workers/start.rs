@@ -205,7 +205,7 @@ impl Worker {
 
 /// The empty name where main has no privilege to change users.
 fn user_of(order: &Order) -> &str {
-    order.identity.as_ref().map_or("", |identity| identity.name.as_str())
+    order.identity.as_ref().map_or("", |identity| &*identity.name)
 }
 
 fn errno_of(error: &io::Error) -> i32 {

@@ -102,7 +102,7 @@ fn a_private_proc_shows_no_other_user_s_processes_and_no_switches() {
                     cat /proc/1/comm 2>&1 || true";
         let mut bench = Bench::new(UseCgroup::Auto);
         // Of another user, in the same process namespace.
-        let root = crate::order::Identity { name: "bin".to_owned(), uid: 2, gid: 2, groups: vec![2] };
+        let root = crate::order::Identity { name: "bin".into(), uid: 2, gid: 2, groups: vec![2] };
         bench.start(Order { identity: Some(root), ..order(&["/bin/sleep", "1000"]) });
         let sandbox = sandbox(mounts(Mounts { private_proc: true, ..Mounts::default() }));
         let text = bench.output(Order { sandbox, stdout: crate::order::Output::Pipe, ..shell(line) });

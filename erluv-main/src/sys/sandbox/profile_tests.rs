@@ -48,7 +48,7 @@ fn strict_leaves_even_root_by_number_nothing_to_read_or_write() {
              (echo 1 > /proc/sys/kernel/core_uses_pid) 2>/dev/null && echo switched\n\
              echo x > /tmp/x && cat /tmp/x; mkdir /tmp/d && cp /bin/true /tmp/d && rm -r /tmp/d /tmp/x; ls -A /tmp"
         );
-        let root = Identity { name: "root".to_owned(), uid: 0, gid: 0, groups: vec![0] };
+        let root = Identity { name: "root".into(), uid: 0, gid: 0, groups: vec![0] };
         for identity in [crate::workers::bench::nobody(), root] {
             let text = says("strict", Order { identity: Some(identity), ..shell(&line) });
             let listed = "listed /etc\nlisted /usr\nlisted /opt\nlisted /proc\nlisted /sys\nlisted /dev\n";

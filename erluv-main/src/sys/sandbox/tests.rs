@@ -114,7 +114,7 @@ fn s12_a_worker_has_exactly_the_capabilities_of_its_profile() {
 #[test]
 fn s12_a_worker_that_is_root_by_number_gets_no_more() {
     alone_as_root(|| {
-        let root = crate::order::Identity { name: "root".to_owned(), uid: 0, gid: 0, groups: vec![0] };
+        let root = crate::order::Identity { name: "root".into(), uid: 0, gid: 0, groups: vec![0] };
         let as_root = Order { identity: Some(root), ..order(&STATUS) };
         let text = says(as_root, |profile| (profile.bounding, profile.ambient) = (0b11, 0b10));
         assert_eq!((field(&text, "CapEff"), field(&text, "CapBnd")), ("0000000000000002", "0000000000000003"));
