@@ -35,9 +35,10 @@ pub(crate) enum Row {
 impl Row {
     /// All rows of a plan, in the order of the table.
     pub(crate) fn all(plan: &Plan) -> Vec<Self> {
-        let mut rows = vec![Self::True, Self::Static, Self::Idle, Self::Stdout, Self::Stdin, Self::Echo];
+        // Those first that look for growth: what other rows have left in a heap would take it up unseen.
+        let mut rows = vec![Self::Unread, Self::Commands];
+        rows.extend([Self::True, Self::Static, Self::Idle, Self::Stdout, Self::Stdin, Self::Echo]);
         rows.extend(plan.sleepers.iter().map(|count| Self::Sleepers(*count)));
-        rows.extend([Self::Unread, Self::Commands]);
         rows.extend(plan.profiles.iter().cloned().map(Self::Profile));
         rows
     }
