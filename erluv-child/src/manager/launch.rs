@@ -12,7 +12,7 @@ use erluv_proto::ipc::{InputFrom, Launch, LaunchFailed, Launched, OutputTo, Stop
 
 use super::life::State;
 use super::timers::Alarm;
-use super::worker::{Bytes, Names, Worker};
+use super::worker::{Bytes, LastNames, Worker};
 use super::{Manager, Outlet, own, owners, put_error, put_own_pid, terms};
 use crate::dispatcher::request::{Caller, SERVER};
 use crate::dispatcher::run::{Output as To, Run, RunError, Source, Telling};
@@ -292,7 +292,7 @@ fn worker(
     launched: Launched,
     pipes: Vec<OwnedFd>,
     pending: Pending,
-    names: &mut Names,
+    names: &mut LastNames,
     now: Instant,
 ) -> (Asked, Bytes, Worker) {
     let id = launched.worker;

@@ -76,7 +76,7 @@ pub(crate) struct Manager {
     kept: usize,
     pending: HashMap<RequestId, Pending>,
     owners: Owners,
-    names: worker::Names,
+    names: worker::LastNames,
     /// Those that were started in this turn, whose output the poller does not know yet.
     fresh: Vec<WorkerId>,
     /// Streams that have something to read and may be read.
@@ -118,7 +118,7 @@ impl Manager {
             kept,
             pending: HashMap::new(),
             owners: Owners::default(),
-            names: worker::Names::default(),
+            names: worker::LastNames::default(),
             fresh: Vec::new(),
             runnable: VecDeque::new(),
             run_of_pieces: flow::RunOfPieces::default(),

@@ -73,12 +73,12 @@ impl End {
 
 /// The names that the last worker had. Most have the same, and share them.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct LastNames {
     user: Rc<str>,
     profile: Rc<str>,
 }
 
-impl Names {
+impl LastNames {
     /// `None` for the empty name.
     pub(crate) fn user(&mut self, name: &str) -> Option<Rc<str>> {
         (!name.is_empty()).then(|| shared(&mut self.user, name))
@@ -243,5 +243,20 @@ impl Worker {
             State::Kept | State::KeptEnded => "kept",
             State::Gone => "gone",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_of_one_user_share_its_name_and_others_keep_theirs() {
+        let mut names = LastNames::default();
+        let [Some(first), Some(second)] = ["www", "www"].map(|name| names.user(name)) else { panic!("both have one") };
+        assert!(Rc::ptr_eq(&first, &second));
+        assert_eq!(names.user("bin").as_deref(), Some("bin"));
+        assert_eq!((&*first, names.user("")), ("www", None));
+        assert_eq!((&*names.profile("strict"), &*names.profile("default")), ("strict", "default"));
     }
 }
