@@ -12,9 +12,10 @@ use libc::{c_int, c_long, c_void};
 use super::{Start, enter, raw};
 use crate::sys::os::{CLONE_CLEAR_SIGHAND, clone_args};
 
-/// How many processes can be on their way to their exec at a time: so many as keep the processors of a large host busy
-/// while main, which stands still for all of them, is in the kernel once.
-pub(crate) const MOST_AT_ONCE: usize = 8;
+/// How many processes can be on their way to their exec at a time, while main stands still for all of them: so many that
+/// where others have the processors they wait for their turns together, and not one after the other. A spawner has a bit
+/// for each.
+pub(crate) const MOST_AT_ONCE: usize = 32;
 
 /// Bytes; no step needs a fifth.
 const STACK: usize = 64 * 1024;
