@@ -1,6 +1,7 @@
 %% @doc How each of the compared systems does the same thing: the only place where they differ.
 %%
-%% A system is `{erluv, Node}', by spawn and messages alone; `app', the OTP application; `port', open_port; or
+%% A system is `{erluv, Node}', by spawn and messages alone; `app', the OTP application; `port', open_port; `erlexec',
+%% the application of that name; or
 %% `{limit, Node}', the C program limits/cnode.c, which has a command for each kind of work and nothing else; or
 %% `{twice, Node}', the same, which tells of starts and of ends.
 -module(erluv_bench_way).
@@ -33,6 +34,13 @@ run(port, Program, _) ->
     receive
         {Port, {exit_status, 0}} -> ok;
         {Port, Other} -> error({ended, Other})
+    after ?LONG -> error(hangs)
+    end;
+run(erlexec, Program, _) ->
+    {ok, Pid, OsPid} = exec:run([Program], [stdin, stdout, monitor]),
+    receive
+        {'DOWN', OsPid, process, Pid, normal} -> ok;
+        {'DOWN', OsPid, process, Pid, Reason} -> error({ended, Reason})
     after ?LONG -> error(hangs)
     end;
 run({limit, Node}, Program, _) ->

@@ -6,6 +6,7 @@
 mod args;
 mod bare;
 mod costs;
+mod erlexec;
 mod filter;
 mod group;
 mod idle;

@@ -16,7 +16,7 @@ pub(crate) struct Programs {
 }
 
 /// Whose the programs of the C programs are, as the workers of the daemons.
-const USER: &str = "daemon";
+pub(crate) const USER: &str = "daemon";
 
 impl Programs {
     /// Compiles everything with `cc` and `erlc`. In `group` the C programs make the groups of theirs.
@@ -62,6 +62,11 @@ impl Programs {
     /// The same in quotes, as Erlang writes a string: the folder's name has no character that needs more.
     pub(crate) fn text(&self, name: &str) -> String {
         format!("\"{}\"", self.path(name).display())
+    }
+
+    /// A script of that name that any user may execute.
+    pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
+        self.folder.file(name, 0o755, text.as_bytes())
     }
 
     /// The folder of the Erlang modules, for `-pa`.

@@ -131,6 +131,7 @@ impl Results {
         let base = match aim.with {
             With::Limit => self.other(line, Kind::Limit)?,
             With::Port => self.other(line, Kind::Port)?,
+            With::Erlexec => self.other(line, Kind::Erlexec)?,
             With::Own(name) => self.line(line.mode, &line.row, name)?.median(Kind::Erluv)?,
             With::Alone => 1.0,
         };

@@ -92,6 +92,7 @@ impl Row {
         let values = match (self, on.system.kind) {
             (Self::True, _) => on.starts("/bin/true", on.plan.trues)?,
             (Self::Static, _) => on.starts(&on.static_program(), on.plan.statics)?,
+            (_, Kind::Erlexec) => Vec::new(),
             // Where a second process costs a start something, it costs it as much while workers idle.
             (Self::Idle, Kind::Apart | Kind::Twice) => Vec::new(),
             (Self::Idle, Kind::Limit | Kind::Held) if !on.plan.limits_idle => Vec::new(),

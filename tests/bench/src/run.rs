@@ -7,6 +7,7 @@ use erluv_tests::otp::Otp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::args::Args;
+use crate::erlexec::Erlexec;
 use crate::group::Group;
 use crate::machine::{self, Machine};
 use crate::plan::Plan;
@@ -108,7 +109,12 @@ impl Run {
             let names = Row::all(&plan).iter().map(Row::name).collect::<Vec<_>>().join(", ");
             return Err(format!("there is no such row; there are {names}"));
         }
-        let kind = |kind: &Kind| args.systems.is_empty() || args.systems.iter().any(|name| name == kind.name());
+        let erlexec = args.erlexec.as_deref().map(|folder| Erlexec::of(folder, &programs)).transpose()?;
+        let kind = |kind: &Kind| match kind {
+            Kind::Erlexec => erlexec.is_some(),
+            _ => args.systems.is_empty() || args.systems.iter().any(|name| name == kind.name()),
+        };
+        let kinds = Kind::STARTED.into_iter().filter(kind).collect();
         let config = match &args.config {
             Some(file) => std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?,
             None => PROFILES.to_owned(),
@@ -116,8 +122,8 @@ impl Run {
         Ok(Self {
             plan,
             rows,
-            kinds: Kind::STARTED.into_iter().filter(kind).collect(),
-            setup: Setup { config, erl: args.erl.clone() },
+            kinds,
+            setup: Setup { config, erl: args.erl.clone(), erlexec },
             programs,
             cores: machine::cores()?,
             results: Results::default(),

@@ -8,6 +8,7 @@ use erluv_tests::node::Node;
 use erluv_tests::otp::Otp;
 use erluv_tests::proc;
 
+use crate::erlexec::{self, Erlexec};
 use crate::link;
 use crate::programs::Programs;
 use crate::usage;
@@ -21,6 +22,8 @@ pub(crate) enum Kind {
     App,
     /// open_port.
     Port,
+    /// erlexec, where it is at hand.
+    Erlexec,
     /// The C program behind a node.
     Limit,
     /// The same, which holds its programs as erluv's default profile does.
@@ -38,10 +41,10 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Those that are started.
-    pub(crate) const STARTED: [Self; 7] =
-        [Self::Erluv, Self::App, Self::Port, Self::Limit, Self::Held, Self::Apart, Self::Twice];
-    /// As the table has them from left to right.
-    pub(crate) const COMPARED: [Self; 5] = [Self::Erluv, Self::App, Self::Port, Self::Limit, Self::Bare];
+    pub(crate) const STARTED: [Self; 8] =
+        [Self::Erluv, Self::App, Self::Port, Self::Erlexec, Self::Limit, Self::Held, Self::Apart, Self::Twice];
+    /// As the table has them from left to right, but for those that have no figure at all.
+    pub(crate) const COMPARED: [Self; 6] = [Self::Erluv, Self::App, Self::Port, Self::Erlexec, Self::Limit, Self::Bare];
     /// As the table of whose cost a start is has them.
     pub(crate) const COST: [Self; 7] =
         [Self::Erluv, Self::Twice, Self::Apart, Self::Held, Self::BareHeld, Self::Limit, Self::Bare];
@@ -52,6 +55,7 @@ impl Kind {
             Self::Erluv => "erluv",
             Self::App => "app",
             Self::Port => "port",
+            Self::Erlexec => "erlexec",
             Self::Limit => "limit",
             Self::Held => "held",
             Self::Apart => "apart",
@@ -67,6 +71,7 @@ impl Kind {
             Self::Erluv => "erluv",
             Self::App => "erluv by OTP",
             Self::Port => "open_port",
+            Self::Erlexec => "erlexec",
             Self::Limit => "C-node",
             Self::Held => "C-node, held",
             Self::Apart => "C-node, held, apart",
@@ -84,6 +89,8 @@ pub(crate) struct Setup {
     pub(crate) config: String,
     /// More arguments of every node.
     pub(crate) erl: Vec<String>,
+    /// Where erlexec was built.
+    pub(crate) erlexec: Option<Erlexec>,
 }
 
 /// Values by name, as a work of erluv_bench returns them.
@@ -122,6 +129,11 @@ impl System {
                 "app".to_owned()
             }
             Kind::Port => "port".to_owned(),
+            Kind::Erlexec => {
+                let erlexec = setup.erlexec.as_ref().ok_or("erlexec: not built")?;
+                system.node.eval(&erlexec.start())?;
+                "erlexec".to_owned()
+            }
             Kind::Limit | Kind::Bare => system.start_c_node(&[programs.path("cnode").display().to_string()])?,
             Kind::Held | Kind::BareHeld | Kind::Apart | Kind::Twice => {
                 let relay = matches!(kind, Kind::Apart | Kind::Twice).then(|| programs.path("relay"));
@@ -166,13 +178,16 @@ impl System {
         if let Some(c_node) = &self.c_node {
             processes.push(("helper", i32::try_from(c_node.id()).unwrap_or_default()));
         }
-        if self.kind == Kind::Port {
-            let named = |pid: &i32| {
-                let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-                name.trim_end() == "erl_child_setup"
-            };
-            processes.extend(proc::children(self.node.pid()).into_iter().find(named).map(|pid| ("helper", pid)));
-        }
+        let helper = match self.kind {
+            Kind::Port => Some("erl_child_setup"),
+            Kind::Erlexec => Some(erlexec::PORT),
+            _ => None,
+        };
+        let named = |pid: &i32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            helper == Some(name.trim_end())
+        };
+        processes.extend(proc::descendants(self.node.pid()).into_iter().find(named).map(|pid| ("helper", pid)));
         processes
     }
 

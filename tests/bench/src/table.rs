@@ -22,9 +22,10 @@ pub(crate) fn table(machine: &Machine, plan: &Plan, results: &Results, groups: b
         machine.load,
         plan.rounds
     );
-    let titles = Kind::COMPARED.map(Kind::title).join(" | ");
+    let columns = columns(results);
+    let titles = columns.iter().map(|kind| kind.title()).collect::<Vec<_>>().join(" | ");
     text.push_str(&format!("| work | cores | {titles} | to open_port | to C-node | aim |\n"));
-    text.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
+    text.push_str(&format!("|---|---|{}---|---|---|\n", "---|".repeat(columns.len())));
     // The same figure in both modes, one below the other.
     let mut shown: Vec<(&str, &str)> = Vec::new();
     for line in &results.lines {
@@ -35,7 +36,7 @@ pub(crate) fn table(machine: &Machine, plan: &Plan, results: &Results, groups: b
     }
     for (row, name) in shown {
         for line in results.lines.iter().filter(|line| line.row == row && line.name == name) {
-            text.push_str(&row_of(results, line));
+            text.push_str(&row_of(results, line, &columns));
         }
     }
     text.push_str(NOTES);
@@ -45,7 +46,7 @@ pub(crate) fn table(machine: &Machine, plan: &Plan, results: &Results, groups: b
 }
 
 const NOTES: &str = "
-Peers other than open_port are not in this run: their packages are not at hand here. A figure is the median of all times
+Of other peers, erlexec is measured where it is at hand (--erlexec, README.md). A figure is the median of all times
 that it was taken, which are more than rounds where it varies (README.md), with half of the way from its least to its
 greatest value in percent; \"to\" is erluv's figure divided by the other's, with the standard error of the turns' ratios
 where there are three or more. \"bare C\" is posix_spawn without a node; for echoes and stdin, the C-node without a worker. \"one\" core: judge by it; \"all\": confirm by it. On one core a port's VM
@@ -53,8 +54,14 @@ reads and writes the worker's pipes itself, which no connection by TCP, loopback
 can.
 ";
 
-fn row_of(results: &Results, line: &Line) -> String {
-    let cells = Kind::COMPARED.map(|kind| cell(line, kind)).join(" | ");
+/// Those of which there may be figures: erlexec is measured only where it is at hand.
+fn columns(results: &Results) -> Vec<Kind> {
+    let known = |kind: Kind| results.lines.iter().any(|line| line.median(kind).is_some());
+    Kind::COMPARED.into_iter().filter(|kind| *kind != Kind::Erlexec || known(*kind)).collect()
+}
+
+fn row_of(results: &Results, line: &Line, columns: &[Kind]) -> String {
+    let cells = columns.iter().map(|kind| cell(line, *kind)).collect::<Vec<_>>().join(" | ");
     format!(
         "| {}: {}, {} | {} | {cells} | {} | {} | {} |\n",
         line.work,
@@ -99,7 +106,8 @@ pub(crate) fn number(value: f64) -> String {
 }
 
 fn aims(results: &Results, line: &Line) -> String {
-    let wanted = |aim: &&Aim| line.mode == Mode::All || !aim.only_all;
+    let measured = |aim: &Aim| aim.with != With::Erlexec || line.median(Kind::Erlexec).is_some();
+    let wanted = |aim: &&Aim| (line.mode == Mode::All || !aim.only_all) && measured(aim);
     let one = |aim: &Aim| {
         let sign = match line.metric.better {
             Better::Less => "≤",
@@ -108,6 +116,7 @@ fn aims(results: &Results, line: &Line) -> String {
         let what = match aim.with {
             With::Limit => format!("{sign} {} C-node", aim.factor),
             With::Port => format!("{sign} {} port", aim.factor),
+            With::Erlexec => format!("{sign} {} erlexec", aim.factor),
             With::Own(_) => format!("{sign} {} of without", aim.factor),
             With::Alone => format!("{sign} {}", aim.factor),
         };
