@@ -22,8 +22,8 @@ run({erluv, Node}, Program, Options) ->
         {'DOWN', Ref, process, Pid, Reason} -> error({ended, Reason})
     after ?LONG -> error(hangs)
     end;
-run(app, Program, Options) ->
-    {ok, Pid, OsPid} = erluv:run([Program], [stdin, stdout, monitor | Options]),
+run(Api, Program, Options) when Api =:= app; Api =:= erlexec ->
+    {ok, Pid, OsPid} = (module(Api)):run([Program], [stdin, stdout, monitor | Options]),
     receive
         {'DOWN', OsPid, process, Pid, normal} -> ok;
         {'DOWN', OsPid, process, Pid, Reason} -> error({ended, Reason})
@@ -36,19 +36,16 @@ run(port, Program, _) ->
         {Port, Other} -> error({ended, Other})
     after ?LONG -> error(hangs)
     end;
-run(erlexec, Program, _) ->
-    {ok, Pid, OsPid} = exec:run([Program], [stdin, stdout, monitor]),
-    receive
-        {'DOWN', OsPid, process, Pid, normal} -> ok;
-        {'DOWN', OsPid, process, Pid, Reason} -> error({ended, Reason})
-    after ?LONG -> error(hangs)
-    end;
 run({limit, Node}, Program, _) ->
     {bench, Node} ! <<"s", (text([Program]))/binary>>,
     ended();
 run({twice, Node}, Program, _) ->
     {bench, Node} ! <<"b", (text([Program]))/binary>>,
     receive <<"b">> -> ended() after ?LONG -> error(hangs) end.
+
+%% Both have the same functions.
+module(app) -> erluv;
+module(erlexec) -> exec.
 
 ended() ->
     receive
@@ -66,6 +63,9 @@ output({erluv, Node}, Command, Options) ->
 output(app, Command, _) ->
     {ok, Stream} = erluv:stream(Command),
     app_output(Stream, 0);
+output(erlexec, Command, _) ->
+    {ok, Pid, OsPid} = exec:run(Command, [stdout, monitor]),
+    api_output(Pid, OsPid, 0);
 output(port, [Program | Arguments], _) ->
     Port = open_port({spawn_executable, Program}, [{args, Arguments}, stream, binary, exit_status, in]),
     port_output(Port, 0);
@@ -103,6 +103,13 @@ app_output(Stream, Sum) ->
         {eof, normal} -> Sum
     end.
 
+api_output(Pid, OsPid, Sum) ->
+    receive
+        {stdout, OsPid, Data} -> api_output(Pid, OsPid, Sum + byte_size(Data));
+        {'DOWN', OsPid, process, Pid, normal} -> Sum
+    after ?LONG -> error({hangs, Sum})
+    end.
+
 port_output(Port, Sum) ->
     receive
         {Port, {data, Data}} -> port_output(Port, Sum + byte_size(Data));
@@ -124,8 +131,8 @@ limit_output(Node, Together, Read, Sum) ->
 talk_start({erluv, Node}, Program) ->
     {Pid, Ref} = spawn_opt(Node, erluv, run, [[Program], [stdin, stdout]], [monitor]),
     {Pid, Ref};
-talk_start(app, Program) ->
-    {ok, Pid, OsPid} = erluv:run([Program], [stdin, stdout, monitor]),
+talk_start(Api, Program) when Api =:= app; Api =:= erlexec ->
+    {ok, Pid, OsPid} = (module(Api)):run([Program], [stdin, stdout, monitor]),
     {Pid, OsPid};
 talk_start(port, Program) ->
     open_port({spawn_executable, Program}, [stream, binary]);
@@ -142,8 +149,8 @@ talk({erluv, _}, {Pid, _}, Bytes) ->
     Pid ! {stdin, Bytes},
     Get = fun() -> receive {stdout, Pid, Data} -> Data after ?LONG -> error(hangs) end end,
     answered(Get, Bytes);
-talk(app, {Pid, OsPid}, Bytes) ->
-    ok = erluv:send(Pid, Bytes),
+talk(Api, {Pid, OsPid}, Bytes) when Api =:= app; Api =:= erlexec ->
+    ok = (module(Api)):send(Pid, Bytes),
     Get = fun() -> receive {stdout, OsPid, Data} -> Data after ?LONG -> error(hangs) end end,
     answered(Get, Bytes);
 talk(port, Port, Bytes) ->
@@ -179,8 +186,8 @@ answered(Get, Bytes) ->
 talk_end({erluv, _}, {Pid, Ref}) ->
     exit(Pid, kill),
     receive {'DOWN', Ref, process, Pid, _} -> ok after ?LONG -> error(hangs) end;
-talk_end(app, {Pid, OsPid}) ->
-    ok = erluv:kill(Pid, sigkill),
+talk_end(Api, {Pid, OsPid}) when Api =:= app; Api =:= erlexec ->
+    ok = (module(Api)):kill(Pid, 9),
     receive {'DOWN', OsPid, process, Pid, _} -> ok after ?LONG -> error(hangs) end;
 talk_end(port, Port) ->
     true = port_close(Port),
@@ -200,10 +207,12 @@ feed({erluv, Node}, Program, _, Piece, Count) ->
     Pid ! {stdin, eof},
     Text = erluv_text(Pid, Ref, <<>>),
     number(Text);
-feed(app, Program, _, Piece, Count) ->
-    {ok, Pid, OsPid} = erluv:run(Program, [stdin, stdout, monitor]),
-    ok = repeat(Count, fun() -> ok = erluv:send(Pid, Piece) end),
-    ok = erluv:send(Pid, eof),
+feed(Api, Program, _, Piece, Count) when Api =:= app; Api =:= erlexec ->
+    {ok, Pid, OsPid} = (module(Api)):run(Program, [stdin, stdout, monitor]),
+    %% A message of erlexec's is no longer than 64 KiB, with all that it says.
+    {Part, Parts} = part(Piece, most(Api, byte_size(Piece))),
+    ok = repeat(Count * Parts, fun() -> ok = (module(Api)):send(Pid, Part) end),
+    ok = (module(Api)):send(Pid, eof),
     number(app_text(Pid, OsPid, <<>>));
 feed(port, _, Counter, Piece, Count) ->
     Arguments = [integer_to_list(byte_size(Piece) * Count)],
@@ -227,6 +236,9 @@ drop({limit, Node}, Piece, Count) ->
         <<Number:64>> -> Number
     after ?LONG -> error(hangs)
     end.
+
+most(app, Size) -> Size;
+most(erlexec, _) -> 32768.
 
 part(Piece, Most) when byte_size(Piece) > Most -> {binary:part(Piece, 0, Most), byte_size(Piece) div Most};
 part(Piece, _) -> {Piece, 1}.
@@ -279,8 +291,8 @@ repeat(Count, Fun) ->
 %% not two: ten thousand ports with two have more descriptors than some systems let a process have.
 hold({erluv, Node}, Program) ->
     spawn_opt(Node, erluv, run, [[Program], [stdout]], [monitor]);
-hold(app, Program) ->
-    {ok, Pid, OsPid} = erluv:run([Program], [stdout, monitor]),
+hold(Api, Program) when Api =:= app; Api =:= erlexec ->
+    {ok, Pid, OsPid} = (module(Api)):run([Program], [stdout, monitor]),
     {Pid, OsPid};
 hold(port, Program) ->
     open_port({spawn_executable, Program}, [exit_status, binary, in]);
@@ -298,7 +310,7 @@ held({limit, _}, _) ->
     ok;
 held({erluv, _}, {Pid, Ref}) ->
     receive {'DOWN', Ref, process, Pid, Reason} -> error({ended, Reason}) after 0 -> ok end;
-held(app, {Pid, OsPid}) ->
+held(_, {Pid, OsPid}) ->
     receive {'DOWN', OsPid, process, Pid, Reason} -> error({ended, Reason}) after 0 -> ok end.
 
 %% @doc Lists all that run, with at least `Count' entries.
@@ -306,6 +318,8 @@ list({erluv, Node}, Count) ->
     enough(length(gen_server:call({erluv, Node}, workers, ?LONG)), Count);
 list(app, Count) ->
     enough(length(erluv:workers()), Count);
+list(erlexec, Count) ->
+    enough(length(exec:which_children()), Count);
 list(port, Count) ->
     enough(length([OsPid || Port <- erlang:ports(), {os_pid, OsPid} <- [erlang:port_info(Port, os_pid)]]), Count).
 
@@ -315,8 +329,8 @@ enough(Length, Count) -> error({listed, Length, 'of', Count}).
 %% @doc Kills all of a list. A port cannot: one shell does it for all ports of the list.
 kill({erluv, _}, Held) ->
     lists:foreach(fun({Pid, _}) -> exit(Pid, kill) end, Held);
-kill(app, Held) ->
-    lists:foreach(fun({Pid, _}) -> ok = erluv:kill(Pid, sigkill) end, Held);
+kill(Api, Held) when Api =:= app; Api =:= erlexec ->
+    lists:foreach(fun({Pid, _}) -> ok = (module(Api)):kill(Pid, 9) end, Held);
 kill(port, Held) ->
     OsPids = lists:join($\s, [integer_to_list(held(port, Port)) || Port <- Held]),
     Line = lists:flatten(["kill -9 ", OsPids]),
@@ -335,7 +349,7 @@ gone({erluv, _}, {Pid, Ref}) ->
         {'DOWN', Ref, process, Pid, Other} -> error({ended, Other})
     after ?LONG -> error(hangs)
     end;
-gone(app, {Pid, OsPid}) ->
+gone(Api, {Pid, OsPid}) when Api =:= app; Api =:= erlexec ->
     receive
         {'DOWN', OsPid, process, Pid, {exit_status, 9}} -> ok;
         {'DOWN', OsPid, process, Pid, Other} -> error({ended, Other})

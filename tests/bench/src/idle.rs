@@ -3,24 +3,26 @@
 
 use crate::results::{Line, Results, error};
 use crate::system::Kind;
-use crate::table::{ratio, ratio_with};
+use crate::table::{heads, ratio, ratio_with};
 
 /// As the table has them from left to right.
-const KINDS: [Kind; 7] = [Kind::Erluv, Kind::App, Kind::Port, Kind::Held, Kind::BareHeld, Kind::Limit, Kind::Bare];
+const KINDS: [Kind; 8] =
+    [Kind::Erluv, Kind::App, Kind::Port, Kind::Erlexec, Kind::Held, Kind::BareHeld, Kind::Limit, Kind::Bare];
 
 /// In front of the name of a figure that was taken before anything idled.
 pub(crate) const BEFORE: &str = "just before, ";
 
 /// Nothing where nothing was measured both with and without.
 pub(crate) fn table(results: &Results) -> String {
-    let rows = results.lines.iter().filter_map(|line| row_of(results, line)).collect::<String>();
+    let columns = results.known(KINDS);
+    let rows = results.lines.iter().filter_map(|line| row_of(results, line, &columns)).collect::<String>();
     if rows.is_empty() {
         return rows;
     }
-    let titles = KINDS.map(Kind::title).join(" | ");
+    let (titles, rule) = heads(&columns);
     format!(
         "\nWhose cost it is that workers idle beside a start:\n\n\
-         | work | cores | {titles} |\n|---|---|---|---|---|---|---|---|---|\n{rows}{NOTES}"
+         | work | cores | {titles} |\n|---|---|{rule}\n{rows}{NOTES}"
     )
 }
 
@@ -30,9 +32,9 @@ error of the turns' ratios; and how many microseconds that is more for each, of 
 idle in sessions and control groups of their own, those of \"C-node\" and \"bare C\" are processes and nothing else.
 ";
 
-fn row_of(results: &Results, line: &Line) -> Option<String> {
+fn row_of(results: &Results, line: &Line, columns: &[Kind]) -> Option<String> {
     let without = without(results, line)?;
-    let cells = KINDS.map(|kind| cell(line, without, kind));
+    let cells = columns.iter().map(|kind| cell(line, without, *kind)).collect::<Vec<_>>();
     if cells.iter().all(|cell| cell == "-") {
         return None;
     }

@@ -96,6 +96,12 @@ impl Results {
         self.lines.push(Line { mode, row: short, work, name: name.to_owned(), metric, values });
     }
 
+    /// Those of some systems that a table has columns for: erlexec is measured only where it is at hand.
+    pub(crate) fn known<const N: usize>(&self, kinds: [Kind; N]) -> Vec<Kind> {
+        let known = |kind: Kind| self.lines.iter().any(|line| line.median(kind).is_some());
+        kinds.into_iter().filter(|kind| *kind != Kind::Erlexec || known(*kind)).collect()
+    }
+
     /// The line of another figure in the same mode.
     pub(crate) fn line(&self, mode: Mode, row: &str, name: &str) -> Option<&Line> {
         self.lines.iter().find(|line| line.mode == mode && line.row == row && line.name == name)

@@ -92,7 +92,6 @@ impl Row {
         let values = match (self, on.system.kind) {
             (Self::True, _) => on.starts("/bin/true", on.plan.trues)?,
             (Self::Static, _) => on.starts(&on.static_program(), on.plan.statics)?,
-            (_, Kind::Erlexec) => Vec::new(),
             // Where a second process costs a start something, it costs it as much while workers idle.
             (Self::Idle, Kind::Apart | Kind::Twice) => Vec::new(),
             (Self::Idle, Kind::Limit | Kind::Held) if !on.plan.limits_idle => Vec::new(),
@@ -108,6 +107,9 @@ impl Row {
             (Self::Sleepers(_) | Self::Unread | Self::Commands | Self::Profile(_), Kind::Limit | Kind::Bare) => {
                 Vec::new()
             }
+            // It has a descriptor of each, and waits by select(2), which takes none above 1023.
+            (Self::Sleepers(count), Kind::Erlexec) if *count > 1000 => Vec::new(),
+            (Self::Unread | Self::Profile(_), Kind::Erlexec) => Vec::new(),
             (Self::Sleepers(count), _) => on.own(on.sleepers(*count)?),
             (Self::Unread, _) => on.own(on.unread()?),
             (Self::Commands, _) => on.own(on.commands()?),

@@ -43,7 +43,7 @@ impl Kind {
     /// Those that are started.
     pub(crate) const STARTED: [Self; 8] =
         [Self::Erluv, Self::App, Self::Port, Self::Erlexec, Self::Limit, Self::Held, Self::Apart, Self::Twice];
-    /// As the table has them from left to right, but for those that have no figure at all.
+    /// As the table has them from left to right.
     pub(crate) const COMPARED: [Self; 6] = [Self::Erluv, Self::App, Self::Port, Self::Erlexec, Self::Limit, Self::Bare];
     /// As the table of whose cost a start is has them.
     pub(crate) const COST: [Self; 7] =

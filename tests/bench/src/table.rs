@@ -22,10 +22,10 @@ pub(crate) fn table(machine: &Machine, plan: &Plan, results: &Results, groups: b
         machine.load,
         plan.rounds
     );
-    let columns = columns(results);
-    let titles = columns.iter().map(|kind| kind.title()).collect::<Vec<_>>().join(" | ");
+    let columns = results.known(Kind::COMPARED);
+    let (titles, rule) = heads(&columns);
     text.push_str(&format!("| work | cores | {titles} | to open_port | to C-node | aim |\n"));
-    text.push_str(&format!("|---|---|{}---|---|---|\n", "---|".repeat(columns.len())));
+    text.push_str(&format!("|---|---|{rule}---|---|---|\n"));
     // The same figure in both modes, one below the other.
     let mut shown: Vec<(&str, &str)> = Vec::new();
     for line in &results.lines {
@@ -54,10 +54,9 @@ reads and writes the worker's pipes itself, which no connection by TCP, loopback
 can.
 ";
 
-/// Those of which there may be figures: erlexec is measured only where it is at hand.
-fn columns(results: &Results) -> Vec<Kind> {
-    let known = |kind: Kind| results.lines.iter().any(|line| line.median(kind).is_some());
-    Kind::COMPARED.into_iter().filter(|kind| *kind != Kind::Erlexec || known(*kind)).collect()
+/// The heads of their columns, and the rule below these.
+pub(crate) fn heads(columns: &[Kind]) -> (String, String) {
+    (columns.iter().map(|kind| kind.title()).collect::<Vec<_>>().join(" | "), "---|".repeat(columns.len()))
 }
 
 fn row_of(results: &Results, line: &Line, columns: &[Kind]) -> String {
