@@ -94,6 +94,8 @@ impl Row {
             (Self::Static, _) => on.starts(&on.static_program(), on.plan.statics)?,
             // Where a second process costs a start something, it costs it as much while workers idle.
             (Self::Idle, Kind::Apart | Kind::Twice) => Vec::new(),
+            // Those beside them have two pipes each.
+            (Self::Idle, Kind::Erlexec) if on.plan.idle.saturating_add(100) > ERLEXECS => Vec::new(),
             (Self::Idle, Kind::Limit | Kind::Held) if !on.plan.limits_idle => Vec::new(),
             (Self::Idle, _) => on.idle()?,
             // The filter of system calls is passed by each write of a program that is held.
@@ -107,8 +109,7 @@ impl Row {
             (Self::Sleepers(_) | Self::Unread | Self::Commands | Self::Profile(_), Kind::Limit | Kind::Bare) => {
                 Vec::new()
             }
-            // It has a descriptor of each, and waits by select(2), which takes none above 1023.
-            (Self::Sleepers(count), Kind::Erlexec) if *count > 1000 => Vec::new(),
+            (Self::Sleepers(count), Kind::Erlexec) if *count > ERLEXECS => Vec::new(),
             (Self::Unread | Self::Profile(_), Kind::Erlexec) => Vec::new(),
             (Self::Sleepers(count), _) => on.own(on.sleepers(*count)?),
             (Self::Unread, _) => on.own(on.unread()?),
@@ -119,6 +120,9 @@ impl Row {
         Ok(values)
     }
 }
+
+/// How many workers erlexec can have: it has a descriptor of each, and waits by select(2), which takes none above 1023.
+const ERLEXECS: usize = 1000;
 
 /// A system and what is done with it.
 #[derive(Clone, Copy, Debug)]
