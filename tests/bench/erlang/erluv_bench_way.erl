@@ -207,12 +207,17 @@ feed({erluv, Node}, Program, _, Piece, Count) ->
     Pid ! {stdin, eof},
     Text = erluv_text(Pid, Ref, <<>>),
     number(Text);
-feed(Api, Program, _, Piece, Count) when Api =:= app; Api =:= erlexec ->
-    {ok, Pid, OsPid} = (module(Api)):run(Program, [stdin, stdout, monitor]),
-    %% A message of erlexec's is no longer than 64 KiB, with all that it says.
-    {Part, Parts} = part(Piece, most(Api, byte_size(Piece))),
-    ok = repeat(Count * Parts, fun() -> ok = (module(Api)):send(Pid, Part) end),
-    ok = (module(Api)):send(Pid, eof),
+feed(app, Program, _, Piece, Count) ->
+    {ok, Pid, OsPid} = erluv:run(Program, [stdin, stdout, monitor]),
+    ok = repeat(Count, fun() -> ok = erluv:send(Pid, Piece) end),
+    ok = erluv:send(Pid, eof),
+    number(app_text(Pid, OsPid, <<>>));
+feed(erlexec, _, Counter, Piece, Count) ->
+    %% A message of it is no longer than 64 KiB, with all that it says; and what waits at the end of input is lost, so its
+    %% program knows how much will come, too.
+    {Part, Parts} = part(Piece, 32768),
+    {ok, Pid, OsPid} = exec:run([Counter, integer_to_list(byte_size(Piece) * Count)], [stdin, stdout, monitor]),
+    ok = repeat(Count * Parts, fun() -> ok = exec:send(Pid, Part) end),
     number(app_text(Pid, OsPid, <<>>));
 feed(port, _, Counter, Piece, Count) ->
     Arguments = [integer_to_list(byte_size(Piece) * Count)],
@@ -236,9 +241,6 @@ drop({limit, Node}, Piece, Count) ->
         <<Number:64>> -> Number
     after ?LONG -> error(hangs)
     end.
-
-most(app, Size) -> Size;
-most(erlexec, _) -> 32768.
 
 part(Piece, Most) when byte_size(Piece) > Most -> {binary:part(Piece, 0, Most), byte_size(Piece) div Most};
 part(Piece, _) -> {Piece, 1}.
