@@ -212,13 +212,6 @@ feed(app, Program, _, Piece, Count) ->
     ok = repeat(Count, fun() -> ok = erluv:send(Pid, Piece) end),
     ok = erluv:send(Pid, eof),
     number(app_text(Pid, OsPid, <<>>));
-feed(erlexec, _, Counter, Piece, Count) ->
-    %% A message of it is no longer than 64 KiB, with all that it says; and what waits at the end of input is lost, so its
-    %% program knows how much will come, too.
-    {Part, Parts} = part(Piece, 32768),
-    {ok, Pid, OsPid} = exec:run([Counter, integer_to_list(byte_size(Piece) * Count)], [stdin, stdout, monitor]),
-    ok = repeat(Count * Parts, fun() -> ok = exec:send(Pid, Part) end),
-    number(app_text(Pid, OsPid, <<>>));
 feed(port, _, Counter, Piece, Count) ->
     Arguments = [integer_to_list(byte_size(Piece) * Count)],
     Port = open_port({spawn_executable, Counter}, [{args, Arguments}, stream, binary, exit_status]),

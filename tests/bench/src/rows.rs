@@ -103,6 +103,8 @@ impl Row {
             // To what else they do it makes no difference.
             (_, Kind::Held | Kind::BareHeld | Kind::Apart | Kind::Twice) => Vec::new(),
             (Self::Stdout, _) => on.own(on.stdout()?),
+            // What waits when its worker's pipe is full can be lost at the end of input, and stay there without one.
+            (Self::Stdin | Self::Unread | Self::Profile(_), Kind::Erlexec) => Vec::new(),
             (Self::Stdin, _) => on.stdin()?,
             (Self::Echo, _) => on.echo()?,
             // The C program has no such thing: what it would need for it is what is measured in the others.
@@ -110,7 +112,6 @@ impl Row {
                 Vec::new()
             }
             (Self::Sleepers(count), Kind::Erlexec) if *count > ERLEXECS => Vec::new(),
-            (Self::Unread | Self::Profile(_), Kind::Erlexec) => Vec::new(),
             (Self::Sleepers(count), _) => on.own(on.sleepers(*count)?),
             (Self::Unread, _) => on.own(on.unread()?),
             (Self::Commands, _) => on.own(on.commands()?),
