@@ -1,9 +1,8 @@
 %% @doc How each of the compared systems does the same thing: the only place where they differ.
 %%
-%% A system is `{erluv, Node}', by spawn and messages alone; `app', the OTP application; `port', open_port; `erlexec',
-%% the application of that name; or
-%% `{limit, Node}', the C program limits/cnode.c, which has a command for each kind of work and nothing else; or
-%% `{twice, Node}', the same, which tells of starts and of ends.
+%% A system is `{erluv, Node}', by spawn and messages alone; `app', the OTP application; `port', open_port; `erlexec', the
+%% application of that name; `{limit, Node}', the C program limits/cnode.c, which has a command for each kind of work and
+%% nothing else; or `{twice, Node}', the same, which tells of starts and of ends.
 -module(erluv_bench_way).
 
 -export([run/3, output/3, talk_start/2, talk/3, talk_end/2, feed/5, drop/3]).

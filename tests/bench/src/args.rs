@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SYSTEM,...", value_delimiter = ',',
         value_parser = ["erluv", "app", "port", "limit", "held", "apart", "twice"])]
     pub(crate) systems: Vec<String>,
-    /// Measure erlexec, too: the folder in which it was built
+    /// Measure erlexec, too: the folder in which it was built, with its `ebin` and `priv`
     #[arg(long, value_name = "FOLDER")]
     pub(crate) erlexec: Option<PathBuf>,
     /// Only what each promise to a worker costs by itself, on one core and without nodes
