@@ -42,7 +42,7 @@ run({twice, Node}, Program, _) ->
     {bench, Node} ! <<"b", (text([Program]))/binary>>,
     receive <<"b">> -> ended() after ?LONG -> error(hangs) end.
 
-%% Both have the same functions.
+%% The functions of the one are those of the other.
 module(app) -> erluv;
 module(erlexec) -> exec.
 
@@ -64,7 +64,7 @@ output(app, Command, _) ->
     app_output(Stream, 0);
 output(erlexec, Command, _) ->
     {ok, Pid, OsPid} = exec:run(Command, [stdout, monitor]),
-    api_output(Pid, OsPid, 0);
+    erlexec_output(Pid, OsPid, 0);
 output(port, [Program | Arguments], _) ->
     Port = open_port({spawn_executable, Program}, [{args, Arguments}, stream, binary, exit_status, in]),
     port_output(Port, 0);
@@ -102,9 +102,9 @@ app_output(Stream, Sum) ->
         {eof, normal} -> Sum
     end.
 
-api_output(Pid, OsPid, Sum) ->
+erlexec_output(Pid, OsPid, Sum) ->
     receive
-        {stdout, OsPid, Data} -> api_output(Pid, OsPid, Sum + byte_size(Data));
+        {stdout, OsPid, Data} -> erlexec_output(Pid, OsPid, Sum + byte_size(Data));
         {'DOWN', OsPid, process, Pid, normal} -> Sum
     after ?LONG -> error({hangs, Sum})
     end.
