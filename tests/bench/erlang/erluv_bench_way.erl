@@ -10,6 +10,8 @@
 
 %% Bytes of a stream that are on their way unacknowledged, where there is such a window: the application's default.
 -define(WINDOW, 368640).
+%% The two applications have the same functions, but for pull streams.
+-define(IS_API(System), (System =:= app orelse System =:= erlexec)).
 %% Nothing that is waited for takes as long: what does hangs.
 -define(LONG, 120000).
 
@@ -21,7 +23,7 @@ run({erluv, Node}, Program, Options) ->
         {'DOWN', Ref, process, Pid, Reason} -> error({ended, Reason})
     after ?LONG -> error(hangs)
     end;
-run(Api, Program, Options) when Api =:= app; Api =:= erlexec ->
+run(Api, Program, Options) when ?IS_API(Api) ->
     {ok, Pid, OsPid} = (module(Api)):run([Program], [stdin, stdout, monitor | Options]),
     receive
         {'DOWN', OsPid, process, Pid, normal} -> ok;
@@ -42,7 +44,6 @@ run({twice, Node}, Program, _) ->
     {bench, Node} ! <<"b", (text([Program]))/binary>>,
     receive <<"b">> -> ended() after ?LONG -> error(hangs) end.
 
-%% The functions of the one are those of the other.
 module(app) -> erluv;
 module(erlexec) -> exec.
 
@@ -130,7 +131,7 @@ limit_output(Node, Together, Read, Sum) ->
 talk_start({erluv, Node}, Program) ->
     {Pid, Ref} = spawn_opt(Node, erluv, run, [[Program], [stdin, stdout]], [monitor]),
     {Pid, Ref};
-talk_start(Api, Program) when Api =:= app; Api =:= erlexec ->
+talk_start(Api, Program) when ?IS_API(Api) ->
     {ok, Pid, OsPid} = (module(Api)):run([Program], [stdin, stdout, monitor]),
     {Pid, OsPid};
 talk_start(port, Program) ->
@@ -148,7 +149,7 @@ talk({erluv, _}, {Pid, _}, Bytes) ->
     Pid ! {stdin, Bytes},
     Get = fun() -> receive {stdout, Pid, Data} -> Data after ?LONG -> error(hangs) end end,
     answered(Get, Bytes);
-talk(Api, {Pid, OsPid}, Bytes) when Api =:= app; Api =:= erlexec ->
+talk(Api, {Pid, OsPid}, Bytes) when ?IS_API(Api) ->
     ok = (module(Api)):send(Pid, Bytes),
     Get = fun() -> receive {stdout, OsPid, Data} -> Data after ?LONG -> error(hangs) end end,
     answered(Get, Bytes);
@@ -185,7 +186,7 @@ answered(Get, Bytes) ->
 talk_end({erluv, _}, {Pid, Ref}) ->
     exit(Pid, kill),
     receive {'DOWN', Ref, process, Pid, _} -> ok after ?LONG -> error(hangs) end;
-talk_end(Api, {Pid, OsPid}) when Api =:= app; Api =:= erlexec ->
+talk_end(Api, {Pid, OsPid}) when ?IS_API(Api) ->
     ok = (module(Api)):kill(Pid, 9),
     receive {'DOWN', OsPid, process, Pid, _} -> ok after ?LONG -> error(hangs) end;
 talk_end(port, Port) ->
@@ -285,7 +286,7 @@ repeat(Count, Fun) ->
 %% not two: ten thousand ports with two have more descriptors than some systems let a process have.
 hold({erluv, Node}, Program) ->
     spawn_opt(Node, erluv, run, [[Program], [stdout]], [monitor]);
-hold(Api, Program) when Api =:= app; Api =:= erlexec ->
+hold(Api, Program) when ?IS_API(Api) ->
     {ok, Pid, OsPid} = (module(Api)):run([Program], [stdout, monitor]),
     {Pid, OsPid};
 hold(port, Program) ->
@@ -304,7 +305,7 @@ held({limit, _}, _) ->
     ok;
 held({erluv, _}, {Pid, Ref}) ->
     receive {'DOWN', Ref, process, Pid, Reason} -> error({ended, Reason}) after 0 -> ok end;
-held(_, {Pid, OsPid}) ->
+held(Api, {Pid, OsPid}) when ?IS_API(Api) ->
     receive {'DOWN', OsPid, process, Pid, Reason} -> error({ended, Reason}) after 0 -> ok end.
 
 %% @doc Lists all that run, with at least `Count' entries.
@@ -323,7 +324,7 @@ enough(Length, Count) -> error({listed, Length, 'of', Count}).
 %% @doc Kills all of a list. A port cannot: one shell does it for all ports of the list.
 kill({erluv, _}, Held) ->
     lists:foreach(fun({Pid, _}) -> exit(Pid, kill) end, Held);
-kill(Api, Held) when Api =:= app; Api =:= erlexec ->
+kill(Api, Held) when ?IS_API(Api) ->
     lists:foreach(fun({Pid, _}) -> ok = (module(Api)):kill(Pid, 9) end, Held);
 kill(port, Held) ->
     OsPids = lists:join($\s, [integer_to_list(held(port, Port)) || Port <- Held]),
@@ -343,7 +344,7 @@ gone({erluv, _}, {Pid, Ref}) ->
         {'DOWN', Ref, process, Pid, Other} -> error({ended, Other})
     after ?LONG -> error(hangs)
     end;
-gone(Api, {Pid, OsPid}) when Api =:= app; Api =:= erlexec ->
+gone(Api, {Pid, OsPid}) when ?IS_API(Api) ->
     receive
         {'DOWN', OsPid, process, Pid, {exit_status, 9}} -> ok;
         {'DOWN', OsPid, process, Pid, Other} -> error({ended, Other})

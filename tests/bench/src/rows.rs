@@ -90,12 +90,11 @@ impl Row {
     /// Does the work once with one system. No figures is what a system does not have.
     pub(crate) fn measure(&self, on: &On<'_>) -> Result<Vec<(Kind, String, f64)>, String> {
         let values = match (self, on.system.kind) {
+            (row, Kind::Erlexec) if !row.is_erlexecs(on.plan) => Vec::new(),
             (Self::True, _) => on.starts("/bin/true", on.plan.trues)?,
             (Self::Static, _) => on.starts(&on.static_program(), on.plan.statics)?,
             // Where a second process costs a start something, it costs it as much while workers idle.
             (Self::Idle, Kind::Apart | Kind::Twice) => Vec::new(),
-            // Those beside them have two pipes each.
-            (Self::Idle, Kind::Erlexec) if on.plan.idle.saturating_add(100) > ERLEXECS => Vec::new(),
             (Self::Idle, Kind::Limit | Kind::Held) if !on.plan.limits_idle => Vec::new(),
             (Self::Idle, _) => on.idle()?,
             // The filter of system calls is passed by each write of a program that is held.
@@ -103,15 +102,12 @@ impl Row {
             // To what else they do it makes no difference.
             (_, Kind::Held | Kind::BareHeld | Kind::Apart | Kind::Twice) => Vec::new(),
             (Self::Stdout, _) => on.own(on.stdout()?),
-            // What waits when its worker's pipe is full can be lost at the end of input, and stay there without one.
-            (Self::Stdin | Self::Unread | Self::Profile(_), Kind::Erlexec) => Vec::new(),
             (Self::Stdin, _) => on.stdin()?,
             (Self::Echo, _) => on.echo()?,
             // The C program has no such thing: what it would need for it is what is measured in the others.
             (Self::Sleepers(_) | Self::Unread | Self::Commands | Self::Profile(_), Kind::Limit | Kind::Bare) => {
                 Vec::new()
             }
-            (Self::Sleepers(count), Kind::Erlexec) if *count > ERLEXECS => Vec::new(),
             (Self::Sleepers(count), _) => on.own(on.sleepers(*count)?),
             (Self::Unread, _) => on.own(on.unread()?),
             (Self::Commands, _) => on.own(on.commands()?),
@@ -119,6 +115,19 @@ impl Row {
             (Self::Profile(name), _) => on.own(on.profile(name)?),
         };
         Ok(values)
+    }
+
+    /// Whether erlexec can do it.
+    fn is_erlexecs(&self, plan: &Plan) -> bool {
+        match self {
+            Self::Sleepers(count) => *count <= ERLEXECS,
+            // Each of the callers beside them has a worker with two pipes.
+            Self::Idle => plan.idle.saturating_add(100) <= ERLEXECS,
+            // What waits when its worker's pipe is full can be lost at the end of input, and stay there without one.
+            Self::Stdin => false,
+            Self::Unread | Self::Profile(_) => false,
+            Self::True | Self::Static | Self::Stdout | Self::Echo | Self::Commands => true,
+        }
     }
 }
 
